@@ -12,9 +12,11 @@ where the marker is the place of the largest number in the answer. Bounded: at m
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import selectors
+import math
+import re
+import select
+import socket
 import subprocess
 import sys
 import time
@@ -22,8 +24,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from bench.process import LOAD_CORES, pinned
 from bench.tools import ROOT, WORK, BenchError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 128
 GRACE = 30.0
 LARGEST_ANSWER = 1 << 20
+CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 @dataclass
@@ -50,72 +51,101 @@ class Tally:
 
 
 class Generator:
-    """Sends one body over and over to one path of a server on the loopback interface."""
+    """Sends one body over and over to one path of a server on the loopback interface.
+
+    One thread, plain sockets and `select`: whatever it does takes from the cores that the server may need. So answers
+    are parsed after the last one has come, and NumPy is not imported: its threads would spin for a while.
+    """
 
     def __init__(self, port: int, path: str, body: bytes) -> None:
-        self._port = port
+        self._address = ("127.0.0.1", port)
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._idle: list[socket.socket] = []
+        self._waiting: dict[socket.socket, Exchange] = {}
+        self._answered: list[Exchange] = []
         self.tally = Tally()
 
-    async def run(self, rate: float, seconds: float) -> None:
+    def run(self, rate: float, seconds: float) -> None:
         """Sends for `seconds`, then waits for the answers that are still missing."""
         begin = time.perf_counter()
-        tasks: set[asyncio.Task[None]] = set()
         for number in range(int(rate * seconds)):
             due = begin + number / rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
+            while (wait := due - time.perf_counter()) > 0 or len(self._waiting) >= CONNECTIONS:
+                self._receive(wait if wait > 0 else GRACE)
             self.tally.late.append(time.perf_counter() - due)
-            task = asyncio.create_task(self._one(begin, due))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        if tasks:
-            _, hanging = await asyncio.wait(tasks, timeout=GRACE)
-            for task in hanging:
-                self.tally.failures["no answer"] += 1
-                task.cancel()
+            self._send(due)
+        end = time.perf_counter() + GRACE
+        while self._waiting and (left := end - time.perf_counter()) > 0:
+            self._receive(left)
+        if self._waiting:
+            self.tally.failures["no answer"] = len(self._waiting)
+        for exchange in self._answered:
+            self._note(exchange, begin)
 
-    async def _one(self, begin: float, due: float) -> None:
-        async with self._slots:
+    def _send(self, due: float) -> None:
+        try:
+            connection = self._idle.pop() if self._idle else socket.create_connection(self._address, GRACE)
+            connection.sendall(self._request)
+        except OSError as error:
+            self._failed(error)
+        else:
+            self._waiting[connection] = Exchange(due)
+
+    def _receive(self, seconds: float) -> None:
+        """Takes in what has come, and waits at most so long for something."""
+        for connection in select.select(list(self._waiting), [], [], seconds)[0]:
+            exchange = self._waiting[connection]
             try:
-                status, answer = await self._exchange()
-            except (OSError, EOFError, ValueError, asyncio.IncompleteReadError) as error:
-                self.tally.failures[f"{type(error).__name__}: {error}"[:200]] += 1
-                return
+                if exchange.take(connection.recv(LARGEST_ANSWER)):
+                    self._answered.append(exchange)
+                    self._idle.append(connection)
+                    del self._waiting[connection]
+            except (OSError, ValueError) as error:
+                self._failed(error)
+                del self._waiting[connection]
+                connection.close()
+
+    def _note(self, exchange: Exchange, begin: float) -> None:
+        status, answer = exchange.answer()
         if status != 200:
             self.tally.failures[f"{status} {answer[:160].decode(errors='replace')}"] += 1
             return
-        self.tally.due.append(due - begin)
-        self.tally.latency.append(time.perf_counter() - due)
-        self.tally.marker.append(int(np.argmax(json.loads(answer)["predictions"][0])))
+        self.tally.due.append(exchange.due - begin)
+        self.tally.latency.append(exchange.end - exchange.due)
+        row = json.loads(answer)["predictions"][0]
+        self.tally.marker.append(row.index(max(row)))
 
-    async def _exchange(self) -> tuple[int, bytes]:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            writer.write(self._request)
-            status, close, answer = await _response(reader)
-        except BaseException:
-            writer.close()
-            raise
-        if close:
-            writer.close()
-        else:
-            self._idle.append((reader, writer))
-        return status, answer
+    def _failed(self, error: Exception) -> None:
+        self.tally.failures[f"{type(error).__name__}: {error}"[:200]] += 1
 
 
-async def _response(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """Status, whether the connection ends, and body, of an answer that states its length."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = int(head.split(None, 2)[1])
-    found = head.find(b"content-length:")
-    length = int(head[found + 15 : head.index(b"\r\n", found)]) if found >= 0 else 0
-    if length > LARGEST_ANSWER:
-        raise ValueError(f"answer of {length} bytes")
-    return status, b"connection: close" in head, await reader.readexactly(length)
+class Exchange:
+    """One request that was sent, and as much of its answer as has come."""
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.end = 0.0
+        self._got = b""
+
+    def take(self, data: bytes) -> bool:
+        """True when the answer is whole. Raises ValueError when it never will be."""
+        if not data:
+            raise ValueError("the connection ended before the answer")
+        self._got += data
+        head = self._got.find(b"\r\n\r\n")
+        if head < 0:
+            return False
+        length = CONTENT_LENGTH.search(self._got, 0, head)
+        if not length or int(length[1]) > LARGEST_ANSWER:
+            raise ValueError(f"an answer without a sensible length: {self._got[:200]!r}")
+        self.end = time.perf_counter()
+        return len(self._got) >= head + 4 + int(length[1])
+
+    def answer(self) -> tuple[int, bytes]:
+        """Status and body."""
+        head, _, body = self._got.partition(b"\r\n\r\n")
+        return int(head.split(None, 2)[1]), body
 
 
 class Paced:
@@ -165,8 +195,11 @@ class Told:
 
 
 def percentile(seconds: Sequence[float], percent: float) -> float:
-    """A percentile of times in seconds, in milliseconds; not a number when there are none."""
-    return float(np.percentile(seconds, percent)) * 1e3 if len(seconds) else float("nan")
+    """A percentile (nearest rank) of times in seconds, in milliseconds; not a number when there are none."""
+    if not seconds:
+        return float("nan")
+    rank = math.ceil(len(seconds) * percent / 100)
+    return sorted(seconds)[max(rank, 1) - 1] * 1e3
 
 
 def main() -> None:
@@ -179,9 +212,7 @@ def main() -> None:
     parser.add_argument("--tell", type=Path)
     given = parser.parse_args()
     generator = Generator(given.port, given.path, given.body.read_bytes())
-    # epoll rounds waits up to whole milliseconds; select does not.
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        runner.run(generator.run(given.rate, given.seconds))
+    generator.run(given.rate, given.seconds)
     tally = generator.tally
     told = Told(tally.due, tally.latency, tally.marker, tally.late, dict(tally.failures))
     if given.tell:

@@ -30,7 +30,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(_module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
-        dataplane::memory::limit_arenas();
+        dataplane::memory::give_back_eagerly();
         Ok(())
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn load(py: Python<'_>, path: &str, engine: &str, options: &str) -> P
             // Threads that one run spreads over are made while loading and would keep its low priority for ever.
             let gently = options.intra_op_threads == 1 && options.inter_op_threads == 1;
             let path = path.to_owned();
-            dataplane::memory::load_beside_serving(gently, move || OnnxEngine::load(Path::new(&path), &options))
+            dataplane::priority::load_beside_serving(gently, move || OnnxEngine::load(Path::new(&path), &options))
         }
         other => Err(Error::invalid(format!("There is no engine '{other}'"))),
     });

@@ -11,6 +11,7 @@ pub mod http2;
 pub mod listen;
 pub mod memory;
 pub mod metrics;
+pub mod priority;
 pub mod route;
 pub mod servable;
 pub mod wire;

@@ -16,53 +16,22 @@ pub fn trim() {
     }
 }
 
-/// Lets the C library keep one arena a core, not eight: each keeps a few megabytes that no trimming gives back, and
-/// threads that load come and go. To be called before threads are started, since each takes an arena for good.
-pub fn limit_arenas() {
+/// Makes the C library give back what engines free. To be called before threads are started, since each takes an arena
+/// for good.
+///
+/// - One arena a core, not eight: each keeps a few megabytes that no trimming gives back, and threads that load come and
+///   go.
+/// - Large weights always in mappings of their own. Left to itself, the library raises the limit for these with the first
+///   one that is freed, and the weights of later versions leave holes in the arenas.
+pub fn give_back_eagerly() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
+        const LARGE: libc::c_int = 16 << 20;
         let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         // SAFETY: plain numbers; a refusal leaves things as they are.
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(cores).unwrap_or(libc::c_int::MAX));
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         }
-    }
-}
-
-/// Runs a load on a thread of its own, `gently`: at a priority below that of the threads that answer requests.
-///
-/// A thread that was made less urgent cannot be made urgent again without privileges, and so this one ends with the
-/// load.
-///
-/// # Errors
-/// Those of the load; `INTERNAL` when it panics or no thread can be started.
-pub fn load_beside_serving<T: Send + 'static>(
-    gently: bool,
-    load: impl FnOnce() -> crate::Result<T> + Send + 'static,
-) -> crate::Result<T> {
-    let failed = |what: &str| crate::Error::internal(format!("The load {what}"));
-    let thread = std::thread::Builder::new()
-        .name("servable-load".to_owned())
-        .spawn(move || {
-            if gently {
-                lower_priority();
-            }
-            load()
-        })
-        .map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    thread.join().unwrap_or_else(|_| Err(failed("failed inside")))
-}
-
-/// A tenth of the processor time that a thread with requests gets where both want all: enough that a busy server still
-/// gets its new version.
-#[cfg(target_os = "linux")]
-const NICENESS: libc::c_int = 10;
-
-/// Linux gives each thread a priority of its own; elsewhere nothing is done.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: plain numbers; 0 means the calling thread. A refusal leaves things as they are.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
     }
 }

@@ -1,6 +1,6 @@
 //! A servable: what an engine has loaded for one version, its measured pace, and its end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -131,6 +131,7 @@ impl Latch {
 #[derive(Default)]
 pub struct Pace {
     nanos_a_row: [AtomicU64; Pace::BUCKETS],
+    better_alone: AtomicBool,
 }
 
 impl Pace {
@@ -148,13 +149,30 @@ impl Pace {
 
     /// Takes a run into account.
     pub fn note(&self, rows: usize, took: Duration) {
-        let slot = &self.nanos_a_row[Self::bucket(rows)];
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64;
-        let known = slot.load(Ordering::Relaxed);
-        // First runs and busy moments are slow: a faster one is believed at once, a slower one little by little. A race
-        // between two threads loses one measurement of many.
-        let next = if known == 0 || took < known { took } else { known + (took - known) / 16 };
-        slot.store(next.max(1), Ordering::Relaxed);
+        let bucket = Self::bucket(rows);
+        let took = (u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64).max(1);
+        // First runs and busy moments are slow: a faster one is believed at once, a slower one little by little, however
+        // slow it was. A race between two threads loses one measurement of many.
+        let average = match self.measured(bucket) {
+            Some(known) if took > known => known + ((took - known) / 16).min(known / 64),
+            _ => took,
+        };
+        self.nanos_a_row[bucket].store(average, Ordering::Relaxed);
+        if bucket > 0 {
+            self.compare(took, average);
+        }
+    }
+
+    /// Decides anew whether batches are worth it. Only when one was run: what was measured long ago, on a machine less
+    /// busy, says nothing about now.
+    fn compare(&self, took: u64, average: u64) {
+        let Some(alone) = self.measured(0) else { return };
+        let limit = (Self::WORTH * alone as f64) as u64;
+        if took < limit {
+            self.better_alone.store(false, Ordering::Relaxed);
+        } else if average >= limit {
+            self.better_alone.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How long a run of so many rows should take; `None` before anything was measured.
@@ -170,9 +188,7 @@ impl Pace {
     /// Where they do not, as with a large network on a processor, a batch only makes its rows wait for each other while
     /// other threads have nothing to do.
     pub fn gains_from_batches(&self) -> bool {
-        let Some(alone) = self.measured(0) else { return true };
-        let together = (1..Self::BUCKETS).rev().find_map(|bucket| self.measured(bucket));
-        together.is_none_or(|together| (together as f64) < Self::WORTH * alone as f64)
+        !self.better_alone.load(Ordering::Relaxed)
     }
 }
 
@@ -200,6 +216,26 @@ mod tests {
         pace.note(4, Duration::from_micros(400));
         assert!(!pace.gains_from_batches());
         (0..50).for_each(|_| pace.note(5, Duration::from_micros(100)));
+        assert!(pace.gains_from_batches());
+    }
+
+    #[test]
+    fn runs_alone_that_were_held_up_do_not_make_batches_worth_it() {
+        let pace = Pace::default();
+        pace.note(1, Duration::from_millis(4));
+        pace.note(4, Duration::from_millis(16));
+        (0..100).for_each(|_| pace.note(1, Duration::from_millis(100)));
+        assert!(!pace.gains_from_batches());
+        pace.note(4, Duration::from_millis(16));
+        assert!(pace.gains_from_batches(), "a batch now is faster than runs alone are now");
+    }
+
+    #[test]
+    fn one_batch_that_was_held_up_does_not_end_batches() {
+        let pace = Pace::default();
+        pace.note(1, Duration::from_millis(4));
+        pace.note(4, Duration::from_millis(4));
+        pace.note(4, Duration::from_millis(40));
         assert!(pace.gains_from_batches());
     }
 

@@ -132,8 +132,10 @@ pub struct Queue {
     metrics: BatchMetrics,
 }
 
-/// One batch in so many is made although it was not worth it, to see whether it is now.
+/// One batch in so many is made although it was not worth it, to see whether it is now. It is a small one: its rows
+/// wait for each other.
 const EXPLORE_EVERY: u64 = 512;
+const EXPLORE_ROWS: usize = 4;
 
 /// Runs that should take longer than this are for the engine threads.
 const INLINE_LIMIT: Duration = Duration::from_micros(300);
@@ -266,9 +268,14 @@ impl Queue {
 
     fn take(&self, former: &mut Former<Task>, stale: &mut Vec<Task>) -> Take<Task> {
         if let Some(batching) = self.batching.as_ref().filter(|batching| batching.adaptive) {
-            let worth_it = self.servable.pace().gains_from_batches()
-                || self.takes.fetch_add(1, Ordering::Relaxed).is_multiple_of(EXPLORE_EVERY);
-            former.set_max_rows(if worth_it { batching.limits.max_rows } else { 1 });
+            let max_rows = if self.servable.pace().gains_from_batches() {
+                batching.limits.max_rows
+            } else if self.takes.fetch_add(1, Ordering::Relaxed).is_multiple_of(EXPLORE_EVERY) {
+                batching.limits.max_rows.min(EXPLORE_ROWS)
+            } else {
+                1
+            };
+            former.set_max_rows(max_rows);
         }
         former.take(Instant::now(), stale)
     }

@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use super::local::Local;
 use super::{Core, Settings, connection};
 use crate::metrics::InFlight;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, priority};
 
 /// How long a TCP connection may be silent before the system asks whether its client is still there, and how often.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -183,6 +183,7 @@ struct IoThread {
 
 impl IoThread {
     fn run(self, acceptor: Option<(Vec<Listener>, Vec<Door>)>) {
+        priority::prompt();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(LARGE_BODIES_AT_ONCE)
