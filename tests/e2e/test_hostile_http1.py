@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import tiny_models
@@ -120,6 +122,19 @@ def test_a_body_that_comes_too_slowly_is_refused(serve: Callable[..., ModelServe
     status, body = exchange(serve(send_timeout=0.2), post(PREDICT, b"{", length=100))
     assert status == 408
     assert b"send_timeout" in body
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Callable[..., ModelServer]) -> None:
+    server = serve(send_timeout=0.5)
+    rows = io.BytesIO()
+    np.save(rows, np.ones((2_000_000, 2), np.float32))
+    with connected(server.addresses.rest) as connection:
+        connection.sendall(post(PREDICT, rows.getvalue(), "Content-Type: application/x-npy"))
+        assert eventually(lambda: metric(server, "servable_rejected_total", reason="send_timeout") == 1)
+        with suppress(ConnectionResetError):
+            answer = read_to_end(connection)
+            assert b"200 OK" in answer[:20]
+            assert not answer.endswith(b"}"), "cut, and nothing else written into it"
 
 
 def test_a_connection_that_says_nothing_is_closed(serve: Callable[..., ModelServer]) -> None:

@@ -134,7 +134,10 @@ class ServerSettings(PerModelSettings):
     max_header_size: int = _setting(64 << 10, kinds.SIZE, "largest request header", section="Limits")
     max_rows: int = _setting(0, kinds.integer(), "most rows in one request; 0 for no limit", section="Limits")
     send_timeout: float = _setting(
-        30.0, kinds.DURATION, "how long a client may take to send a request; 0 for no limit", section="Limits"
+        30.0,
+        kinds.DURATION,
+        "how long a client may take to send a request, or to read on in its answer; 0 for no limit",
+        section="Limits",
     )
     request_timeout: float = _setting(
         30.0,

@@ -116,29 +116,41 @@ async fn serve_http1(core: &Arc<Core>, stream: tokio::net::TcpStream, stop: watc
     let mut connection = http1::Builder::new()
         .max_header_size(core.settings.max_header_bytes)
         .serve_connection(TokioIo::new(Watched { stream, watch: watch.clone() }), service);
-    let late = async {
+    let impatient = async {
         match core.settings.send_timeout() {
             None => std::future::pending().await,
-            Some(limit) => until_late(&watch, limit).await,
+            Some(limit) => out_of_patience(&watch, limit).await,
         }
     };
-    let in_time = tokio::select! {
+    let late = tokio::select! {
         biased;
-        () = until_stopped(Pin::new(&mut connection), stop, &watch, |connection| connection.graceful_shutdown()) => true,
-        () = late => false,
+        () = until_stopped(Pin::new(&mut connection), stop, &watch, |connection| connection.graceful_shutdown()) => return,
+        late = impatient => late,
     };
-    if !in_time {
-        core.metrics.refused("send_timeout");
-        let _ = connection.into_parts().io.into_inner().stream.write_all(TOO_SLOW).await;
+    core.metrics.refused("send_timeout");
+    if let Late::Head = late {
+        let _ = connection.into_parts().io.into_inner().stream.try_write(TOO_SLOW);
     }
 }
 
-/// Returns once a head takes longer than `limit`, give or take a quarter.
-async fn until_late(watch: &Watch, limit: Duration) {
+/// What a client takes too long for.
+enum Late {
+    Head,
+    Reading,
+}
+
+/// Returns once a client takes longer than `limit` to send a head or to read on, give or take a quarter.
+async fn out_of_patience(watch: &Watch, limit: Duration) -> Late {
     let mut ticks = tokio::time::interval((limit / 4).max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !watch.is_late(limit) {
+    loop {
         ticks.tick().await;
+        if watch.is_unread(limit) {
+            return Late::Reading;
+        }
+        if watch.is_late(limit) {
+            return Late::Head;
+        }
     }
 }
 

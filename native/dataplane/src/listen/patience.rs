@@ -1,5 +1,5 @@
-//! Slow and silent clients: a head that has begun must be whole within the time to send a request, and a server that
-//! stops does not wait for connections on which nothing happens.
+//! Slow and silent clients: a head that has begun must be whole within the time to send a request, an answer must be
+//! read on within the same time, and a server that stops does not wait for connections on which nothing happens.
 //!
 //! hyper's own limit also ends connections that are merely idle between two requests, and so loses the request that a
 //! client sends at that moment; and it costs a timer for each request. Here a connection looks at the clock when bytes
@@ -21,8 +21,8 @@ pub(super) struct Watch {
     answering: Cell<usize>,
     /// Bytes read and written; wraps around.
     moved: Cell<usize>,
-    /// The client leaves an answer unread.
-    unread: Cell<bool>,
+    /// Since when the client reads nothing of an answer that is being written.
+    unread: Cell<Option<Instant>>,
 }
 
 impl Watch {
@@ -38,13 +38,18 @@ impl Watch {
         self.begun.get().is_some_and(|begun| begun.elapsed() > limit)
     }
 
+    /// Whether an answer waits for longer than `limit` for the client to read on.
+    pub(super) fn is_unread(&self, limit: Duration) -> bool {
+        self.unread.get().is_some_and(|since| since.elapsed() > limit)
+    }
+
     /// Returns once nothing is being answered, nothing waits to be written, and no byte has moved for `time`, or for up
     /// to twice that.
     pub(super) async fn quiet(&self, time: Duration) {
         loop {
             let before = self.moved.get();
             tokio::time::sleep(time).await;
-            if self.answering.get() == 0 && self.moved.get() == before && !self.unread.get() {
+            if self.answering.get() == 0 && self.moved.get() == before && self.unread.get().is_none() {
                 return;
             }
         }
@@ -62,9 +67,13 @@ impl Watch {
     }
 
     fn written(&self, polled: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
-        self.unread.set(polled.is_pending());
-        if let Poll::Ready(Ok(count)) = polled {
-            self.bytes_moved(count);
+        match &polled {
+            Poll::Pending if self.unread.get().is_none() => self.unread.set(Some(Instant::now())),
+            Poll::Pending => {}
+            Poll::Ready(done) => {
+                self.unread.set(None);
+                self.bytes_moved(*done.as_ref().unwrap_or(&0));
+            }
         }
         polled
     }
@@ -146,6 +155,18 @@ mod tests {
         drop(answering);
         watch.bytes_came(1);
         assert!(watch.is_late(Duration::ZERO), "the next head");
+    }
+
+    #[test]
+    fn an_answer_is_unread_from_the_first_write_that_waits_until_one_goes_on() {
+        let watch = Watch::default();
+        let _ = watch.written(Poll::Ready(Ok(1)));
+        assert!(!watch.is_unread(Duration::ZERO));
+        let _ = watch.written(Poll::Pending);
+        assert!(watch.is_unread(Duration::ZERO));
+        assert!(!watch.is_unread(Duration::from_secs(60)));
+        let _ = watch.written(Poll::Ready(Ok(1)));
+        assert!(!watch.is_unread(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
