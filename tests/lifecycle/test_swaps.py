@@ -91,10 +91,35 @@ def test_resource_holds_until_the_new_version_has_finally_failed_and_nothing_sta
     m.want(2)
     m.ended(1)
     m.failed(2)
+    m.failed(1, permanent=True)
     assert m.route().hold, "a retry is to come"
     m.wait(60)
     m.failed(2)
     assert not m.route().hold
+
+
+def test_resource_brings_back_what_served_although_the_source_names_no_fallback():
+    m = Stepped(RESOURCE)
+    m.serve(3)
+    m.want(1)  # a pin, for instance
+    m.ended(3)
+    m.want(1)
+    m.take_log()
+    m.failed(1, permanent=True)
+    assert m.take_log() == ["load m/3"]
+    m.loaded(3)
+    assert (m.route().default, m.route().hold) == (3, False)
+
+
+def test_resource_remembers_what_served_when_another_version_is_wanted_while_nothing_serves():
+    m = Stepped(RESOURCE)
+    m.serve(3)
+    m.want(2)
+    m.want(1)
+    m.ended(3)
+    m.take_log()
+    m.failed(1, permanent=True)
+    assert m.take_log() == ["load m/3"]
 
 
 def test_resource_brings_the_version_before_back_when_the_new_one_fails():

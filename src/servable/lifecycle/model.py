@@ -51,6 +51,7 @@ class Model:
         self._versions: dict[int, Version] = {}
         self._aspired: dict[int, VersionPath] = {}
         self._fallbacks: dict[int, VersionPath] = {}
+        self._replaced: dict[int, VersionPath] = {}
         self._stand_in: int | None = None
         self._error: Failure | None = None
         self._notes: tuple[str, ...] = ()
@@ -61,10 +62,15 @@ class Model:
         """Takes over what a source said. A silent one changes nothing but the error and the notes."""
         self._error, self._notes = aspired.error, _with_settling(aspired)
         if not aspired.silent:
-            returning = {place.version for place in aspired.versions} - self._aspired.keys()
-            self._aspired = {place.version: place for place in aspired.versions}
-            self._fallbacks = {place.version: place for place in aspired.fallbacks}
-            self._renew(returning, now)
+            # What serves when the wish changes may stand in, whether or not the source names it.
+            before, self._aspired = self._aspired, {place.version: place for place in aspired.versions}
+            if self._aspired.keys() != before.keys() and (serving := self._available()):
+                self._replaced = {number: self._versions[number].place for number in serving}
+            named = {place.version: place for place in aspired.fallbacks}
+            self._fallbacks = {
+                number: place for number, place in (self._replaced | named).items() if number not in self._aspired
+            }
+            self._renew(self._aspired.keys() - before.keys(), now)
         self.refresh(now)
 
     def start_load(self, number: int, estimate: int, now: float) -> Version:
@@ -252,7 +258,7 @@ class Model:
         self.turn = (self.serves, len(self.loads_since), last_start)
 
     def _forget_ended(self) -> None:
-        kept = self._aspired.keys() | self._fallbacks.keys()
+        kept = self._aspired.keys() | (self._fallbacks.keys() - self._replaced.keys())
         ended = [(v.since, number) for number, v in self._versions.items() if v.phase.over and number not in kept]
         for _, number in sorted(ended)[:-MAX_ENDED]:
             del self._versions[number]

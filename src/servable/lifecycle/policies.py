@@ -51,7 +51,7 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class Specific:
-    """These versions, as far as they are there; nothing stands in for them.
+    """These versions, as far as they are there; none but the one that served before stands in for them.
 
     Raises:
         SettingsError: No version is named.
