@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,3 +104,15 @@ def channel() -> Iterator[Callable[[ModelServer], grpc.Channel]]:
             return stack.enter_context(grpc.insecure_channel(server.addresses.grpc, options=options))
 
         yield connect
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of model folders with SavedModels, see `saved_models.py`. Do not write into it."""
+    folder = tmp_path_factory.mktemp("saved_models")
+    script = Path(__file__).with_name("saved_models.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder

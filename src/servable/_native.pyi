@@ -29,7 +29,7 @@ class Servable:
         """JSON list of `{"name", "method_name", "inputs", "outputs"}`.
 
         Inputs and outputs are `{"name", "datatype", "shape", "tensor_name"}`; a shape of null is of unknown rank, a
-        dimension of -1 is open.
+        dimension of -1 is open. Those that no client can call are left out.
         """
     @property
     def footprint(self, /) -> int:
@@ -63,7 +63,7 @@ class Server:
         """The page that Prometheus reads."""
 
 def load(path: str, engine: str, options: str) -> Servable:
-    """Loads a file with a native engine (`onnx`). Options: JSON; see `native/dataplane/src/engine/`."""
+    """Loads a file (`onnx`) or a folder (`tensorflow`). Options: JSON; see `native/dataplane/src/engine/`."""
 
 def load_python(
     function: Callable[[str, list[_NamedTensor]], Sequence[_NamedTensor]], signatures: str, options: str

@@ -25,21 +25,6 @@ X = np.array([[1, 2], [3, 5]], np.float32)
 
 
 @pytest.fixture
-def load():
-    """`load_version`, with everything released at the end."""
-    loaded = []
-
-    def load_one(*arguments):
-        loaded.append(load_version(*arguments))
-        return loaded[-1]
-
-    yield load_one
-    for each in loaded:
-        each.servable.release()
-        assert each.servable.wait_ended(10)
-
-
-@pytest.fixture
 def plain(tmp_path):
     """Writes a folder without a manifest, as anybody may have it."""
 
@@ -129,8 +114,8 @@ def test_a_folder_that_is_not_there_is_not_found(tmp_path):
 
 
 def test_a_format_of_a_later_engine_is_unimplemented(tmp_path):
-    (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(Unimplemented, match="SavedModel"):
+    (tmp_path / "model.tflite").write_bytes(b"")
+    with pytest.raises(Unimplemented, match="TensorFlow Lite"):
         load_version(tmp_path)
 
 

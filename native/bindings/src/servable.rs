@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::batch::queue::Outputs;
-use dataplane::engine::onnx::{OnnxEngine, Options};
+use dataplane::engine::onnx::{self, OnnxEngine};
+use dataplane::engine::tensorflow::{self, TensorFlowEngine};
 use dataplane::engine::{Call, Engine};
+use dataplane::priority::load_beside_serving;
 use dataplane::servable::Latch;
 use dataplane::wire::signature::SignatureDescription;
 use dataplane::wire::{Signature, Tensor};
@@ -42,8 +44,12 @@ impl Servable {
     #[getter]
     fn signatures(&self) -> PyResult<String> {
         let servable = self.get().map_err(to_python)?;
-        let described: Vec<SignatureDescription> =
-            servable.signatures().iter().map(|signature| signature.as_ref().into()).collect();
+        let described: Vec<SignatureDescription> = servable
+            .signatures()
+            .iter()
+            .filter(|signature| signature.is_callable())
+            .map(|signature| signature.as_ref().into())
+            .collect();
         serde_json::to_string(&described).map_err(|error| to_python(Error::internal(error.to_string())))
     }
 
@@ -133,16 +139,26 @@ fn wanted(signature: &Signature, names: &[String]) -> Result<Outputs> {
 pub(crate) fn load(py: Python<'_>, path: &str, engine: &str, options: &str) -> PyResult<Servable> {
     let since = Instant::now();
     let loaded = py.detach(|| match engine {
-        "onnx" => {
-            let options: Options = parse(options)?;
-            // Threads that one run spreads over are made while loading and would keep its low priority for ever.
-            let gently = options.intra_op_threads == 1 && options.inter_op_threads == 1;
-            let path = path.to_owned();
-            dataplane::priority::load_beside_serving(gently, move || OnnxEngine::load(Path::new(&path), &options))
-        }
+        "onnx" => load_onnx(path, parse(options)?),
+        "tensorflow" => load_tensorflow(path, parse(options)?),
         other => Err(Error::invalid(format!("There is no engine '{other}'"))),
     });
-    Ok(Servable::new(Box::new(loaded.map_err(to_python)?), since))
+    Ok(Servable::new(loaded.map_err(to_python)?, since))
+}
+
+fn load_onnx(path: &str, options: onnx::Options) -> Result<Box<dyn Engine>> {
+    // Threads that one run spreads over are made while loading and would keep its low priority for ever.
+    let gently = options.intra_op_threads == 1 && options.inter_op_threads == 1;
+    let path = path.to_owned();
+    load_beside_serving(gently, move || Ok(Box::new(OnnxEngine::load(Path::new(&path), &options)?) as Box<dyn Engine>))
+}
+
+fn load_tensorflow(folder: &str, options: tensorflow::Options) -> Result<Box<dyn Engine>> {
+    let folder = folder.to_owned();
+    // The first load starts the threads that all models run on.
+    load_beside_serving(false, move || {
+        Ok(Box::new(TensorFlowEngine::load(Path::new(&folder), &options)?) as Box<dyn Engine>)
+    })
 }
 
 #[pyfunction]

@@ -56,6 +56,7 @@ def all_checks(config: str | None) -> list[Finding]:
         ("native module", True, _native_module),
         *((name, True, lambda name=name: _dependency(name)) for name in _PACKAGES),
         ("onnxruntime", True, _onnxruntime),
+        ("tensorflow", False, _tensorflow),
         *((f"servable[{extra[0]}]", False, lambda extra=extra: _extra(*extra)) for extra in _EXTRAS),
         ("file events", False, _file_events),
         ("REST port", False, lambda: _port("REST port", settings.bind, settings.rest_port, "--rest-port")),
@@ -121,6 +122,14 @@ def _onnxruntime() -> Finding:
     found = f"{_version('onnxruntime') or 'unknown version'}, {library}"
     mend = "pip install --force-reinstall onnxruntime"
     return Finding("onnxruntime", ok, found if ok else f"{found} answers wrong", essential=True, mend=mend)
+
+
+def _tensorflow() -> Finding:
+    from servable.engines.library import tensorflow_library
+
+    library = tensorflow_library()
+    version = _version("tensorflow") or _version("tensorflow-cpu") or "unknown version"
+    return Finding("tensorflow", True, f"{version}, {library}")
 
 
 def _extra(name: str, packages: tuple[str, ...], purpose: str) -> Finding:

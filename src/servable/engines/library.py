@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 
 from servable.errors import EngineMissing
 
 _ONNXRUNTIME = ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll")
+_TENSORFLOW = ("libtensorflow_cc.so*", "libtensorflow_cc.*dylib")
+# Read by TensorFlow when its library is opened. Memory of unloaded models goes back to the system only where oneDNN's
+# own allocator is off; and what TensorFlow remarks on the processor is of no use in a server's log.
+_TENSORFLOW_ENVIRONMENT = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def onnxruntime_library() -> Path:
@@ -25,6 +30,27 @@ def onnxruntime_library() -> Path:
         raise EngineMissing(
             f"No library of ONNX Runtime in {folder / 'capi'}", hint="pip install --force-reinstall onnxruntime"
         )
+    return found
+
+
+def tensorflow_library() -> Path:
+    """The library of TensorFlow, and the environment in which it is to be opened.
+
+    Variables that are set already are left as they are.
+
+    Raises:
+        EngineMissing: Neither `tensorflow` nor `tensorflow-cpu` is installed, or it has no library.
+    """
+    folder = _package_folder("tensorflow")
+    if folder is None:
+        raise EngineMissing(
+            "TensorFlow is not installed", hint="pip install tensorflow-cpu (or tensorflow, where there is a GPU)"
+        )
+    found = newest_library(folder, _TENSORFLOW)
+    if found is None:
+        raise EngineMissing(f"No library of TensorFlow in {folder}", hint="2.16 or later is needed, from the index")
+    for name, value in _TENSORFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     return found
 
 

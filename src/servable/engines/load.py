@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from servable import _native
 from servable.engines.native import runner, typed_errors, unload
-from servable.engines.options import EngineOptions, onnx_options
+from servable.engines.options import EngineOptions, onnx_options, tensorflow_options
 from servable.engines.python import load_python_model
 from servable.errors import NotFound
 from servable.model.batch_safe import prove_batch_safe
@@ -106,8 +106,12 @@ def open_servable(path: Path, form: Format, manifest: Manifest | None, options: 
         raise NotFound(f"There is no file {file}")
     if form.engine == "python":
         return load_python_model(file, manifest.signatures if manifest else (), saved)
+    if form.engine == "tensorflow":
+        target, described = path, tensorflow_options(options, saved)
+    else:
+        target, described = file, onnx_options(options, saved)
     with typed_errors():
-        return _native.load(str(file), form.engine, onnx_options(options, saved))
+        return _native.load(str(target), form.engine, described)
 
 
 def _prove(

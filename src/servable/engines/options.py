@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servable.engines.library import onnxruntime_library
+from servable.engines.library import onnxruntime_library, tensorflow_library
 from servable.errors import InvalidArgument, ManifestError
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ class EngineOptions:
         intra_op_threads: Threads that share the work of one operator. Default 1: parallelism comes from requests.
         inter_op_threads: Threads that run independent operators of one call side by side. Default 1.
         library: The engine's shared library. Default: the one of the installed wheel.
+        tags: Of the meta graph in a SavedModel that is served.
     """
 
     intra_op_threads: int | None = None
     inter_op_threads: int | None = None
     library: Path | None = None
+    tags: tuple[str, ...] = ("serve",)
 
     def __post_init__(self) -> None:
         for name in ("intra_op_threads", "inter_op_threads"):
@@ -53,6 +55,31 @@ def onnx_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
             "library": str(options.library or onnxruntime_library()),
             "intra_op_threads": options.intra_op_threads or _threads(saved, "intra_op_threads"),
             "inter_op_threads": options.inter_op_threads or _threads(saved, "inter_op_threads"),
+        }
+    )
+
+
+def tensorflow_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
+    """The options of the engine `tensorflow` as the data plane reads them.
+
+    TensorFlow has one set of threads in a process, which all its models share: those of the first load count. One
+    thread between operations, the default elsewhere, would let one model wait for another, so it means one a core here.
+
+    Args:
+        options: Of this load.
+        saved: `engine_options` of the manifest.
+
+    Raises:
+        EngineMissing: TensorFlow is not installed.
+        ManifestError: The manifest's options are of another form.
+    """
+    inter_op_threads = options.inter_op_threads or _threads(saved, "inter_op_threads")
+    return json.dumps(
+        {
+            "library": str(options.library or tensorflow_library()),
+            "tags": options.tags,
+            "intra_op_threads": options.intra_op_threads or _threads(saved, "intra_op_threads"),
+            "inter_op_threads": 0 if inter_op_threads == 1 else inter_op_threads,
         }
     )
 

@@ -19,8 +19,8 @@ _NAMES = {
     "saved_model.pbtxt": "saved_model",
     "model.tflite": "tflite",
 }
-_ENGINES = {"onnx": "onnx", "python": "python"}
-_LATER = {"saved_model": "TensorFlow SavedModel", "tflite": "TensorFlow Lite"}
+_ENGINES = {"onnx": "onnx", "python": "python", "saved_model": "tensorflow"}
+_LATER = {"tflite": "TensorFlow Lite"}
 _CONVERT = {
     ".pkl": "a pickle",
     ".pickle": "a pickle",
@@ -40,7 +40,7 @@ class Format:
     """What a version's folder holds.
 
     Attributes:
-        name: `onnx` or `python`.
+        name: `onnx`, `python` or `saved_model`.
         file: The file that the engine opens, relative to the folder.
         engine: The engine that runs it.
     """

@@ -2,9 +2,12 @@
 
 pub mod library;
 pub mod onnx;
+pub mod tensorflow;
 
+use std::path::Path;
 use std::time::Instant;
 
+use crate::memory::resident_bytes;
 use crate::wire::{Signature, Signatures, Tensor};
 use crate::{Error, Result};
 
@@ -61,4 +64,23 @@ pub fn check_dtypes(call: &Call<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Bytes that a load seems to have taken, by what was resident before and by the files in its folder.
+///
+/// Resident memory also moves with whatever else the process does meanwhile: the files' size bounds the noise.
+fn footprint(resident_before: u64, folder: &Path) -> u64 {
+    let on_disk = bytes_on_disk(folder);
+    resident_bytes().saturating_sub(resident_before).clamp(on_disk, on_disk.saturating_mul(4))
+}
+
+fn bytes_on_disk(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let metadata = path.metadata().ok()?;
+            Some(if metadata.is_dir() { bytes_on_disk(&path) } else { metadata.len() })
+        })
+        .sum()
 }

@@ -48,6 +48,20 @@ const TABLE: [Row; 16] = [
     (DType::U64, 23, "UINT64", "uint64", "UINT64", "<u8", 8),
 ];
 
+/// Types that are told of, but never carried.
+const OTHERS: [(i32, &str); 10] = [
+    (0, "INVALID"),
+    (11, "QINT8"),
+    (12, "QUINT8"),
+    (13, "QINT32"),
+    (15, "QINT16"),
+    (16, "QUINT16"),
+    (20, "RESOURCE"),
+    (21, "VARIANT"),
+    (24, "FLOAT8_E5M2"),
+    (25, "FLOAT8_E4M3FN"),
+];
+
 impl DType {
     fn row(self) -> Option<&'static Row> {
         TABLE.iter().find(|row| row.0 == self)
@@ -67,9 +81,12 @@ impl DType {
         }
     }
 
-    /// As in `DT_FLOAT`, without the prefix.
-    pub fn tf_name(self) -> &'static str {
-        self.row().map_or("INVALID", |row| row.2)
+    /// As in `DT_FLOAT`, without the prefix; `None` for a number that `types.proto` did not have in TensorFlow 2.21.
+    pub fn tf_name(self) -> Option<&'static str> {
+        match self {
+            DType::Other(number) => OTHERS.iter().find(|other| other.0 == number).map(|other| other.1),
+            _ => self.row().map(|row| row.2),
+        }
     }
 
     /// As TF Serving's messages say it: `float`, `int32`, `half`.
@@ -124,5 +141,7 @@ mod tests {
         assert_eq!(DType::from_tf(20), DType::Other(20));
         assert_eq!(DType::Other(20).tf(), 20);
         assert_eq!(DType::Other(20).size(), None);
+        assert_eq!(DType::Other(20).tf_name(), Some("RESOURCE"));
+        assert_eq!(DType::Other(99).tf_name(), None);
     }
 }

@@ -39,6 +39,12 @@ impl Signature {
     pub fn output(&self, name: &str) -> Option<usize> {
         self.outputs.iter().position(|spec| spec.name == name)
     }
+
+    /// Whether tensors on the wire can be all that it takes and gives. SavedModels also list operations that no client
+    /// calls, such as the one that initialises them.
+    pub fn is_callable(&self) -> bool {
+        self.inputs.iter().chain(&self.outputs).all(|spec| !matches!(spec.dtype, DType::Other(_)))
+    }
 }
 
 /// All signatures of one servable.

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use self::runtime::Runtime;
 use self::value::Value;
-use super::{Call, Concurrency, Engine, check_dtypes};
+use super::{Call, Concurrency, Engine, check_dtypes, footprint};
 use crate::memory::resident_bytes;
 use crate::wire::signature::SignatureDescription;
 use crate::wire::{Data, Signature, Signatures, Tensor, TensorSpec};
@@ -87,10 +87,7 @@ impl OnnxEngine {
         };
         engine.memory_info = runtime.cpu_memory_info()?;
         engine.describe(options.signatures.as_deref())?;
-        // Resident memory also moves with whatever else the process does meanwhile: the file's size bounds the noise.
-        let on_disk = bytes_on_disk(path);
-        let grown = resident_bytes().saturating_sub(resident_before);
-        engine.footprint = grown.clamp(on_disk, on_disk.saturating_mul(4));
+        engine.footprint = footprint(resident_before, path.parent().unwrap_or(path));
         Ok(engine)
     }
 
@@ -214,12 +211,6 @@ fn renamed(graph: &Signature, description: SignatureDescription) -> Result<Signa
         }
     }
     Ok(signature)
-}
-
-fn bytes_on_disk(path: &Path) -> u64 {
-    let Some(folder) = path.parent() else { return 0 };
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(|file| file.is_file()).map(|file| file.len()).sum()
 }
 
 fn c_string(text: &str) -> Result<CString> {

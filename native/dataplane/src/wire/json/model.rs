@@ -86,10 +86,7 @@ fn write_tensors(out: &mut Vec<u8>, tensors: &[TensorSpec]) {
 
 /// The name of the enum's value; its number, which proto3 JSON allows as well, where the name is not known here.
 fn write_dtype(out: &mut Vec<u8>, dtype: DType) {
-    let text = match dtype {
-        DType::Other(number) => number.to_string(),
-        _ => format!("\"DT_{}\"", dtype.tf_name()),
-    };
+    let text = dtype.tf_name().map_or_else(|| dtype.tf().to_string(), |name| format!("\"DT_{name}\""));
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -142,7 +139,7 @@ mod tests {
             name: "serving_default".into(),
             method_name: "tensorflow/serving/predict".into(),
             inputs: vec![spec("x", DType::F32, Some(vec![-1, 4])), spec("n", DType::I64, Some(vec![]))],
-            outputs: vec![spec("y", DType::Other(20), None)],
+            outputs: vec![spec("y", DType::Other(99), None)],
         };
         let mut out = Vec::new();
         write_metadata(&mut out, "a\"b", 7, &Signatures(vec![Arc::new(signature)]));
@@ -158,7 +155,7 @@ mod tests {
                         "x": {"dtype": "DT_FLOAT", "tensor_shape": matrix, "name": "x:0"},
                         "n": {"dtype": "DT_INT64", "tensor_shape": {"dim": [], "unknown_rank": false}, "name": "n:0"},
                     },
-                    "outputs": {"y": {"dtype": 20, "tensor_shape": {"dim": [], "unknown_rank": true}, "name": "y:0"}},
+                    "outputs": {"y": {"dtype": 99, "tensor_shape": {"dim": [], "unknown_rank": true}, "name": "y:0"}},
                     "method_name": "tensorflow/serving/predict",
                     "defaults": {},
                 }}}},

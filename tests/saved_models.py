@@ -1,0 +1,139 @@
+"""SavedModels of every kind, made with TensorFlow in a process of its own: tests serve them without importing it.
+
+Run as: python saved_models.py FOLDER; each model is version 1 of a model folder in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
+
+import numpy as np
+import tensorflow as tf
+
+v1 = tf.compat.v1
+WORDS = ["a", "bb", "a word of more than twenty-two bytes"]
+IMAGES = np.random.default_rng(0).random((8, 784), np.float32)
+
+
+class Affine(tf.Module):
+    """TF2: y = 2 x + 1 and its inverse, as two signatures of one model."""
+
+    def __init__(self) -> None:
+        self.factor = tf.Variable(2.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def forward(self, x):
+        return {"y": self.factor * x + 1.0, "twice": 2.0 * x}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="y")])
+    def back(self, y):
+        return {"x": (y - 1.0) / self.factor}
+
+
+class Words(tf.Module):
+    """TF2: strings through a table whose words are in an asset file."""
+
+    def __init__(self, vocabulary: Path) -> None:
+        vocabulary.write_text("\n".join(WORDS))
+        self.file = tf.saved_model.Asset(str(vocabulary))
+        initializer = tf.lookup.TextFileInitializer(
+            self.file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        )
+        self.table = tf.lookup.StaticHashTable(initializer, -1)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def look_up(self, words):
+        return {"numbers": self.table.lookup(words), "upper": tf.strings.upper(words)}
+
+
+class Endless(tf.Module):
+    """TF2: counts so far that no one waits for it."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def count(self, x):
+        return {"y": tf.while_loop(lambda y: tf.reduce_max(y) < 1e12, lambda y: [tf.sin(y) + y * 0.0], [x])[0]}
+
+
+class Large(tf.Module):
+    """TF2: 100 MB of weights."""
+
+    def __init__(self) -> None:
+        self.weights = tf.Variable(tf.random.stateless_uniform([2500, 10_000], [1, 2]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2500], tf.float32, name="x")])
+    def multiply(self, x):
+        return {"y": tf.reduce_sum(tf.matmul(x, self.weights), axis=1)}
+
+
+class Pinned(tf.Module):
+    """TF2: its only operation is pinned to a GPU."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def double(self, x):
+        with tf.device("/GPU:0"):
+            return {"y": x + x}
+
+
+def half_plus_two(folder: Path) -> None:
+    """TF1: variables in a session; predict, and the signatures that parse tf.Example. The tags are `serve` and `v2`."""
+    with v1.Graph().as_default(), v1.Session() as session:
+        a, b = v1.Variable(0.5, use_resource=False), v1.Variable(2.0, use_resource=False)
+        serialized = v1.placeholder(tf.string, name="tf_example")
+        parsed = v1.parse_example(serialized, {"x": v1.FixedLenFeature([1], tf.float32)})
+        x = v1.placeholder(tf.float32, [None, 1], name="x")
+        y, from_example = a * x + b, a * parsed["x"] + b
+        session.run(v1.global_variables_initializer())
+        build = v1.saved_model.signature_def_utils
+        info = v1.saved_model.build_tensor_info
+        signatures = {
+            "serving_default": build.build_signature_def({"x": info(x)}, {"y": info(y)}, "tensorflow/serving/predict"),
+            "regress": build.build_signature_def(
+                {"inputs": info(serialized)}, {"outputs": info(from_example)}, "tensorflow/serving/regress"
+            ),
+            "variable": build.build_signature_def(
+                {"x": info(x)}, {"b": v1.saved_model.build_tensor_info(b._ref())}, "tensorflow/serving/predict"
+            ),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+        builder.save()
+
+
+def main(folder: Path) -> None:
+    import keras
+
+    half_plus_two(folder / "half_plus_two" / "1")
+    affine = Affine()
+    signatures = {"serving_default": affine.forward, "back": affine.back}
+    tf.saved_model.save(affine, str(folder / "affine" / "1"), signatures=signatures)
+    words = Words(folder / "words.txt")
+    tf.saved_model.save(words, str(folder / "words" / "1"), signatures=words.look_up)
+    for module, name in [(Endless(), "count"), (Large(), "multiply"), (Pinned(), "double")]:
+        path = folder / type(module).__name__.lower() / "1"
+        tf.saved_model.save(module, str(path), signatures=getattr(module, name))
+    layers = [keras.layers.Dense(100, activation="relu"), keras.layers.Dense(10, activation="softmax")]
+    network = keras.Sequential([keras.Input((784,), name="image"), *layers])
+    network.export(str(folder / "network" / "1"), verbose=False)
+    np.save(folder / "images.npy", IMAGES)
+    np.save(folder / "answers.npy", network(IMAGES).numpy())
+    prepared(keras, folder)
+
+
+def prepared(keras, folder: Path) -> None:
+    """Keras 3: preprocessing of numbers and strings inside the model, two inputs, one output."""
+    ages = np.array([[20.0], [40.0], [60.0]], np.float32)
+    age, town = keras.Input((1,), name="age"), keras.Input((1,), name="town", dtype="string")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(ages)
+    lookup = keras.layers.StringLookup(vocabulary=["Oslo", "Bergen"], output_mode="one_hot")
+    joined = keras.layers.Concatenate()([normalization(age), lookup(town)])
+    model = keras.Model({"age": age, "town": town}, keras.layers.Dense(1, kernel_initializer="ones")(joined))
+    model.export(str(folder / "prepared" / "1"), verbose=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
