@@ -50,6 +50,17 @@ class Words(tf.Module):
         return {"numbers": self.table.lookup(words), "upper": tf.strings.upper(words)}
 
 
+class Tokens(tf.Module):
+    """TF2: an operation of tensorflow-text, and a ragged result as its flat values and row lengths."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def tokenize(self, text):
+        import tensorflow_text
+
+        tokens = tensorflow_text.WhitespaceTokenizer().tokenize(text)
+        return {"tokens": tokens.flat_values, "row_lengths": tokens.row_lengths()}
+
+
 class Endless(tf.Module):
     """TF2: counts so far that no one waits for it."""
 
@@ -112,7 +123,7 @@ def main(folder: Path) -> None:
     tf.saved_model.save(affine, str(folder / "affine" / "1"), signatures=signatures)
     words = Words(folder / "words.txt")
     tf.saved_model.save(words, str(folder / "words" / "1"), signatures=words.look_up)
-    for module, name in [(Endless(), "count"), (Large(), "multiply"), (Pinned(), "double")]:
+    for module, name in [(Tokens(), "tokenize"), (Endless(), "count"), (Large(), "multiply"), (Pinned(), "double")]:
         path = folder / type(module).__name__.lower() / "1"
         tf.saved_model.save(module, str(path), signatures=getattr(module, name))
     layers = [keras.layers.Dense(100, activation="relu"), keras.layers.Dense(10, activation="softmax")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servable.engines.options import EngineOptions, onnx_options
+from servable.engines.options import EngineOptions, TensorFlowOptions, onnx_options, tensorflow_options
 from servable.errors import InvalidArgument, ManifestError
 
 
@@ -30,3 +30,26 @@ def test_thread_counts_out_of_range_are_refused(threads):
 def test_bad_thread_counts_of_a_manifest_are_refused(threads):
     with pytest.raises(ManifestError, match="intra_op_threads"):
         onnx_options(EngineOptions(), {"intra_op_threads": threads})
+
+
+def test_tensorflow_is_told_its_tags_threads_memory_and_libraries():
+    special = TensorFlowOptions(
+        tags=("serve", "gpu"), custom_ops=(Path("/ops.so"),), gpu_memory_fraction=0.5, session_config=b"\x10\x07"
+    )
+    read = json.loads(tensorflow_options(EngineOptions(library=Path("/tf.so"), tensorflow=special), {}))
+    assert {
+        name: read[name] for name in ("library", "tags", "custom_ops", "gpu_memory_fraction", "session_config")
+    } == {
+        "library": "/tf.so",
+        "tags": ["serve", "gpu"],
+        "custom_ops": ["/ops.so"],
+        "gpu_memory_fraction": 0.5,
+        "session_config": [16, 7],
+    }
+    assert (read["intra_op_threads"], read["inter_op_threads"]) == (1, 0), "0 is one a core"
+
+
+@pytest.mark.parametrize("fraction", [0.0, -1.0, 1.5])
+def test_a_share_of_gpu_memory_out_of_range_is_refused(fraction):
+    with pytest.raises(InvalidArgument, match="gpu_memory_fraction"):
+        TensorFlowOptions(gpu_memory_fraction=fraction)

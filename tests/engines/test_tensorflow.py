@@ -15,7 +15,7 @@ import pytest
 
 import servable
 from servable.engines.native import run
-from servable.engines.options import EngineOptions
+from servable.engines.options import EngineOptions, TensorFlowOptions
 from servable.errors import DeadlineExceeded, EngineMissing, InvalidArgument, NotFound, ServableError
 from servable.wire.tensors import as_tensor
 
@@ -57,6 +57,33 @@ def test_a_thousand_strings_of_every_length_come_back(saved_models: Path) -> Non
     with servable.load(saved_models / "words" / "1") as model:
         assert model.predict(np.array(words, object))["upper"].tolist() == words
         assert model.predict(np.array([], object))["upper"].tolist() == []
+
+
+def test_operations_of_tensorflow_text_are_found_where_it_is_installed(saved_models: Path) -> None:
+    with servable.load(saved_models / "tokens" / "1") as model:
+        answers = model.predict(np.array(["to be", "or"], object))
+    assert answers["tokens"].tolist() == [b"to", b"be", b"or"]
+    assert answers["row_lengths"].tolist() == [2, 1]
+
+
+def test_an_operation_that_no_library_has_is_named(saved_models: Path) -> None:
+    # In a process of its own: libraries of operations stay open once they are.
+    script = """
+import sys, servable, servable.engines.options as options
+options.tensorflow_text_libraries = list
+servable.load(sys.argv[1])
+"""
+    command = [sys.executable, "-c", script, str(saved_models / "tokens" / "1")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Op type not registered" in done.stderr
+
+
+def test_a_library_of_operations_that_is_none_is_refused(saved_models: Path, tmp_path: Path) -> None:
+    library = tmp_path / "ops.so"
+    library.write_bytes(b"nothing")
+    options = EngineOptions(tensorflow=TensorFlowOptions(custom_ops=(library,)))
+    with pytest.raises(ServableError, match=r"ops\.so"):
+        servable.load(saved_models / "affine" / "1", options=options)
 
 
 def test_every_signature_can_be_called(load: Callable[..., Loaded], saved_models: Path) -> None:
@@ -111,8 +138,9 @@ def test_a_run_is_given_up_at_its_deadline(load: Callable[..., Loaded], saved_mo
 
 
 def test_tags_that_no_meta_graph_has_are_refused(saved_models: Path) -> None:
+    options = EngineOptions(tensorflow=TensorFlowOptions(tags=("serve", "gpu")))
     with pytest.raises(NotFound, match="tags"):
-        servable.load(saved_models / "affine" / "1", options=EngineOptions(tags=("serve", "gpu")))
+        servable.load(saved_models / "affine" / "1", options=options)
 
 
 @pytest.fixture

@@ -54,6 +54,12 @@ def tensorflow_library() -> Path:
     return found
 
 
+def tensorflow_text_libraries() -> list[Path]:
+    """The libraries of operations that the package `tensorflow-text` brings; none where it is not installed."""
+    folder = _package_folder("tensorflow_text")
+    return sorted(folder.glob("python/ops/*.so")) if folder else []
+
+
 def newest_library(folder: Path, patterns: tuple[str, ...]) -> Path | None:
     """The file of the highest version among those that match a pattern; None where none does."""
     found = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]

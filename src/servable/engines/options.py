@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from servable.engines.library import onnxruntime_library, tensorflow_library
+from servable.engines.library import onnxruntime_library, tensorflow_library, tensorflow_text_libraries
 from servable.errors import InvalidArgument, ManifestError
 
 if TYPE_CHECKING:
@@ -17,6 +17,34 @@ MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
+class TensorFlowOptions:
+    """How TensorFlow loads SavedModels. All but the tags hold for the whole process: those of its first load count.
+
+    Attributes:
+        tags: Of the meta graph that is served.
+        custom_ops: Shared libraries with operations that TensorFlow lacks. Those of the package `tensorflow-text` need
+            not be named where it is installed.
+        gpu_memory_fraction: Share of each GPU's memory, over 0 and up to 1; None for TensorFlow's own choice.
+        gpu_memory_growth: Take the GPU's memory as it is needed, not at once.
+        session_config: A serialized `tensorflow.ConfigProto` to begin with.
+
+    Raises:
+        InvalidArgument: The fraction is out of its range.
+    """
+
+    tags: tuple[str, ...] = ("serve",)
+    custom_ops: tuple[Path, ...] = ()
+    gpu_memory_fraction: float | None = None
+    gpu_memory_growth: bool = False
+    session_config: bytes = b""
+
+    def __post_init__(self) -> None:
+        fraction = self.gpu_memory_fraction
+        if fraction is not None and not 0 < fraction <= 1:
+            raise InvalidArgument(f"gpu_memory_fraction must be over 0 and at most 1, not {fraction}")
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """Options of one load; None takes what the manifest says, else the engine's default.
 
@@ -24,13 +52,13 @@ class EngineOptions:
         intra_op_threads: Threads that share the work of one operator. Default 1: parallelism comes from requests.
         inter_op_threads: Threads that run independent operators of one call side by side. Default 1.
         library: The engine's shared library. Default: the one of the installed wheel.
-        tags: Of the meta graph in a SavedModel that is served.
+        tensorflow: What only TensorFlow is told.
     """
 
     intra_op_threads: int | None = None
     inter_op_threads: int | None = None
     library: Path | None = None
-    tags: tuple[str, ...] = ("serve",)
+    tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
 
     def __post_init__(self) -> None:
         for name in ("intra_op_threads", "inter_op_threads"):
@@ -73,13 +101,19 @@ def tensorflow_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
         EngineMissing: TensorFlow is not installed.
         ManifestError: The manifest's options are of another form.
     """
+    special = options.tensorflow
     inter_op_threads = options.inter_op_threads or _threads(saved, "inter_op_threads")
     return json.dumps(
         {
             "library": str(options.library or tensorflow_library()),
-            "tags": options.tags,
+            "tags": special.tags,
             "intra_op_threads": options.intra_op_threads or _threads(saved, "intra_op_threads"),
             "inter_op_threads": 0 if inter_op_threads == 1 else inter_op_threads,
+            "gpu_memory_fraction": special.gpu_memory_fraction or 0.0,
+            "gpu_memory_growth": special.gpu_memory_growth,
+            "session_config": list(special.session_config),
+            "custom_ops": [str(path) for path in special.custom_ops],
+            "spare_ops": [str(path) for path in tensorflow_text_libraries()],
         }
     )
 

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::{Mutex, PoisonError};
 
@@ -123,22 +123,24 @@ impl Api {
         unsafe { CStr::from_ptr((self.functions.version)()) }.to_string_lossy().into_owned()
     }
 
-    /// Loads a library of custom operations, once.
+    /// Loads libraries of custom operations, each once.
     ///
     /// # Errors
-    /// What TensorFlow says of it.
-    pub(super) fn load_custom_ops(&self, path: &Path) -> Result<()> {
-        let path = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::invalid("The path of a library of custom operations holds a NUL byte"))?;
+    /// What TensorFlow says of one.
+    pub(super) fn load_custom_ops(&self, libraries: &[PathBuf]) -> Result<()> {
         let mut loaded = self.custom_ops.lock().unwrap_or_else(PoisonError::into_inner);
-        if loaded.contains(&path) {
-            return Ok(());
+        for path in libraries {
+            let path = CString::new(path.as_os_str().as_bytes())
+                .map_err(|_| Error::invalid("The path of a library of custom operations holds a NUL byte"))?;
+            if loaded.contains(&path) {
+                continue;
+            }
+            let status = Status::new(self);
+            // SAFETY: path and status live through the call; the handle is kept by TensorFlow for ever.
+            unsafe { (self.functions.load_library)(path.as_ptr(), status.raw) };
+            status.check()?;
+            loaded.push(path);
         }
-        let status = Status::new(self);
-        // SAFETY: path and status live through the call; the handle is kept by TensorFlow for ever.
-        unsafe { (self.functions.load_library)(path.as_ptr(), status.raw) };
-        status.check()?;
-        loaded.push(path);
         Ok(())
     }
 

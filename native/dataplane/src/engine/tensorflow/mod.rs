@@ -48,7 +48,13 @@ pub struct Options {
     /// Libraries of custom operations.
     #[serde(default)]
     pub custom_ops: Vec<PathBuf>,
+    /// Libraries of more operations, which are only opened for a graph that has an operation that is not known.
+    #[serde(default)]
+    pub spare_ops: Vec<PathBuf>,
 }
+
+/// How TensorFlow says that a graph has an operation that none of its libraries has.
+const UNKNOWN_OPERATION: &str = "Op type not registered";
 
 /// A loaded SavedModel.
 pub struct TensorFlowEngine {
@@ -80,11 +86,17 @@ impl TensorFlowEngine {
     /// `FAILED_PRECONDITION` when TensorFlow cannot be opened, else what it says about the folder.
     pub fn load(folder: &Path, options: &Options) -> Result<TensorFlowEngine> {
         let api = Api::open(&options.library)?;
-        for library in &options.custom_ops {
-            api.load_custom_ops(library)?;
-        }
-        let resident_before = resident_bytes();
-        let (session, meta_graph) = api.load(folder, &options.tags, &config::session_config(options))?;
+        api.load_custom_ops(&options.custom_ops)?;
+        let config = config::session_config(options);
+        let mut resident_before = resident_bytes();
+        let (session, meta_graph) = match api.load(folder, &options.tags, &config) {
+            Err(error) if error.message.contains(UNKNOWN_OPERATION) && !options.spare_ops.is_empty() => {
+                api.load_custom_ops(&options.spare_ops)?;
+                resident_before = resident_bytes();
+                api.load(folder, &options.tags, &config)?
+            }
+            loaded => loaded?,
+        };
         let signatures = signatures::read_signatures(&meta_graph)?;
         let ends = signatures.iter().map(|signature| Ends::find(&session, signature)).collect();
         let footprint = footprint(resident_before, folder);
