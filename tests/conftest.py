@@ -88,6 +88,7 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         classification=apis("classification_pb2"),
         regression=apis("regression_pb2"),
         inference=apis("inference_pb2"),
+        log=apis("prediction_log_pb2"),
         example=importlib.import_module("tensorflow.core.example.example_pb2"),
         tensor=tensors,
         floats=floats,
