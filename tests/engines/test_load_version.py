@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 import tiny_models
+from example_models import MODELS
 from servable.engines.load import load_version
 from servable.engines.native import run
 from servable.engines.options import EngineOptions
@@ -17,9 +18,12 @@ from servable.errors import (
     ServableError,
     Unimplemented,
 )
-from servable.model.golden import GoldenExample, write_examples
+from servable.model.golden import FILE_NAME, GoldenExample, write_examples
 from servable.model.save import save
+from servable.wire.examples import encode_example
 from servable.wire.tensors import as_tensor
+from servable.wire.tfrecord import write_records
+from version_folders import publish_python
 
 X = np.array([[1, 2], [3, 5]], np.float32)
 
@@ -129,3 +133,29 @@ def test_wrong_inputs_are_the_callers_fault(plain, load):
     loaded = load(plain(tiny_models.double()))
     with pytest.raises(InvalidArgument):
         run(loaded.servable, "serving_default", {"x": as_tensor([[1, 2]])})
+
+
+def with_records(folder, logs):
+    """A version of the model `both` (see example_models) with these records of Google's as its warm-up file."""
+    version = publish_python(folder, 1, MODELS["both"])
+    path = version / FILE_NAME
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        write_records(file, [log.SerializeToString() for log in logs])
+    return version
+
+
+def classify_log(tfs, score):
+    log = tfs.log.PredictionLog().classify_log
+    log.request.input.example_list.examples.add().features.feature["a"].int64_list.value.append(1)
+    classes = log.response.result.classifications.add().classes
+    classes.add(label="short", score=-score)
+    classes.add(label="long", score=score)
+    return tfs.log.PredictionLog(classify_log=log)
+
+
+def test_records_of_classify_are_replayed_and_compared(load, tmp_path, tfs):
+    size = len(encode_example({"a": 1}))
+    assert load(with_records(tmp_path / "good", [classify_log(tfs, size)])).golden_examples == 1
+    with pytest.raises(GoldenMismatch, match="scores"):
+        load(with_records(tmp_path / "bad", [classify_log(tfs, size + 1)]))

@@ -5,6 +5,8 @@ import pytest
 
 from servable.errors import GoldenMismatch, InvalidArgument, ManifestError, NotFound, Unimplemented
 from servable.model.golden import FILE_NAME, GoldenExample, check, read_examples, require, write_examples
+from servable.wire.examples import CLASSIFY, REGRESS, write_input
+from servable.wire.predict import ModelSpec
 from servable.wire.protobuf import Writer
 from servable.wire.tensors import as_tensor
 from servable.wire.tfrecord import write_records
@@ -86,8 +88,68 @@ def test_a_record_that_is_no_prediction_log_is_refused(tmp_path):
 
 
 def test_a_record_of_another_call_is_unimplemented(tmp_path):
-    write_raw(tmp_path, Writer().data(2, b"").to_bytes())
-    with pytest.raises(Unimplemented, match="classify_log"):
+    write_raw(tmp_path, Writer().data(5, b"").to_bytes())
+    with pytest.raises(Unimplemented, match="session_run_log"):
+        read_examples(tmp_path)
+
+
+def with_float(writer, field, value):
+    return writer._add(bytes([field << 3 | 5]) + np.float32(value).tobytes())
+
+
+def examples_request(*examples, signature=""):
+    return Writer().message(1, ModelSpec("m", signature=signature).write()).message(2, write_input(examples))
+
+
+def regress_log(values, *examples, signature=""):
+    result = Writer()
+    for value in values:
+        result.message(1, with_float(Writer(), 1, value))
+    log = Writer().message(1, examples_request(*examples, signature=signature)).message(2, Writer().message(1, result))
+    return Writer().message(3, log).to_bytes()
+
+
+def test_a_classify_log_is_run_and_compared(tmp_path):
+    classes = Writer()
+    for label, score in [("no", 0.25), ("yes", 0.75)]:
+        classes.message(1, with_float(Writer().text(1, label), 2, score))
+    response = Writer().message(1, Writer().message(1, classes))
+    log = Writer().message(1, examples_request(b"abc", signature="s")).message(2, response)
+    write_raw(tmp_path, Writer().message(2, log).to_bytes())
+    [found] = read_examples(tmp_path)
+    assert found.signature == "s"
+    assert found.inputs["inputs"].array.tolist() == [b"abc"]
+    answer = {"classes": as_tensor([["no", "yes"]]), "scores": as_tensor(np.array([[0.25, 0.75]], np.float32))}
+    assert check(lambda signature, inputs: answer, [found]).passed
+    other = {**answer, "scores": as_tensor(np.array([[0.5, 0.5]], np.float32))}
+    assert not check(lambda signature, inputs: other, [found]).passed
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_a_regress_log_fits_both_shapes_of_an_answer(tmp_path, shape):
+    write_raw(tmp_path, regress_log([1.0, 2.0], b"a", b"bc"))
+    [found] = read_examples(tmp_path)
+    answer = {"outputs": as_tensor(np.array([1, 2], np.float32).reshape(shape))}
+    assert check(lambda signature, inputs: answer, [found]).passed
+    other = {"outputs": as_tensor(np.array([1, 3], np.float32).reshape(shape))}
+    assert not check(lambda signature, inputs: other, [found]).passed
+
+
+def test_a_multi_inference_log_is_one_example_for_each_task(tmp_path):
+    request = Writer()
+    for signature, method in [("a", CLASSIFY), ("b", REGRESS)]:
+        request.message(1, Writer().message(1, ModelSpec("m", signature=signature).write()).text(2, method))
+    request.message(2, write_input([b"x"], context=b"c"))
+    write_raw(tmp_path, Writer().message(4, Writer().message(1, request)).to_bytes())
+    first, second = read_examples(tmp_path)
+    assert (first.signature, second.signature) == ("a", "b")
+    assert first.inputs["inputs"].array.tolist() == second.inputs["inputs"].array.tolist() == [b"cx"]
+    assert first.outputs is None
+
+
+def test_a_log_without_examples_is_refused(tmp_path):
+    write_raw(tmp_path, regress_log([]))
+    with pytest.raises(ManifestError, match="Input is empty"):
         read_examples(tmp_path)
 
 

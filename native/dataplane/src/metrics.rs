@@ -29,6 +29,23 @@ const PROTOCOLS: [(Protocol, &str); 4] = [
 ];
 const CODES: usize = 17;
 
+/// What a request asks a model for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Predict,
+    Classify,
+    Regress,
+    MultiInference,
+}
+
+/// TensorFlow Serving's `API` label: over gRPC, and over REST.
+const APIS: [(Api, &str, &str); 4] = [
+    (Api::Predict, "Predict", "predict"),
+    (Api::Classify, "Classify", "classify"),
+    (Api::Regress, "Regress", "regress"),
+    (Api::MultiInference, "MultiInference", "multiinference"),
+];
+
 /// Counts of values in growing buckets. Values are whole numbers: nanoseconds or rows.
 pub struct Histogram {
     bounds: &'static [u64],
@@ -133,8 +150,8 @@ impl VersionMetrics {
     }
 
     /// Takes one answered request into account.
-    pub fn request(&self, signature: &str, protocol: Protocol, code: Code, took: Duration) {
-        self.model.request(protocol, code, took);
+    pub fn request(&self, signature: &str, api: Api, protocol: Protocol, code: Code, took: Duration) {
+        self.model.request(api, protocol, code, took);
         let Some(signature) = self.signatures.iter().find(|known| known.name == signature) else { return };
         let counted = &signature.protocols[protocol as usize];
         counted.codes[code as usize].fetch_add(1, Ordering::Relaxed);
@@ -145,6 +162,11 @@ impl VersionMetrics {
 /// What is counted for one model under TensorFlow Serving's names.
 struct ModelMetrics {
     codes: [AtomicU64; CODES],
+    latencies: [Latencies; APIS.len()],
+}
+
+/// Times of successful requests.
+struct Latencies {
     grpc: Histogram,
     rest: Histogram,
 }
@@ -153,19 +175,26 @@ impl ModelMetrics {
     fn new() -> ModelMetrics {
         ModelMetrics {
             codes: [const { AtomicU64::new(0) }; CODES],
-            grpc: Histogram::new(tensorflow_buckets()),
-            rest: Histogram::new(tensorflow_buckets()),
+            latencies: APIS.map(|_| Latencies {
+                grpc: Histogram::new(tensorflow_buckets()),
+                rest: Histogram::new(tensorflow_buckets()),
+            }),
         }
     }
 
-    fn request(&self, protocol: Protocol, code: Code, took: Duration) {
-        self.codes[code as usize].fetch_add(1, Ordering::Relaxed);
+    fn request(&self, api: Api, protocol: Protocol, code: Code, took: Duration) {
+        self.count(code);
         if code == Code::Ok {
+            let latencies = &self.latencies[api as usize];
             match protocol {
-                Protocol::Grpc | Protocol::OipGrpc => self.grpc.observe_time(took),
-                Protocol::Rest | Protocol::OipRest => self.rest.observe_time(took),
+                Protocol::Grpc | Protocol::OipGrpc => latencies.grpc.observe_time(took),
+                Protocol::Rest | Protocol::OipRest => latencies.rest.observe_time(took),
             }
         }
+    }
+
+    fn count(&self, code: Code) {
+        self.codes[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -252,8 +281,8 @@ impl Metrics {
     }
 
     /// Counts a request that never reached a version.
-    pub fn unrouted(&self, model: &str, protocol: Protocol, code: Code) {
-        self.model(model).request(protocol, code, Duration::ZERO);
+    pub fn unrouted(&self, model: &str, code: Code) {
+        self.model(model).count(code);
     }
 
     /// Counts a request that was refused before any work, by its stable reason.
@@ -339,8 +368,10 @@ impl Metrics {
         }
         let _ = writeln!(page, "# TYPE :tensorflow:serving:request_latency histogram");
         for (model, counted) in &models {
-            let doors = [(&counted.grpc, "Predict", "GRPC"), (&counted.rest, "predict", "REST")];
-            for (histogram, api, entrypoint) in doors.into_iter().filter(|(histogram, ..)| !histogram.is_empty()) {
+            let doors = APIS.iter().zip(&counted.latencies).flat_map(|((_, grpc, rest), latencies)| {
+                [(&latencies.grpc, grpc, "GRPC"), (&latencies.rest, rest, "REST")]
+            });
+            for (histogram, api, entrypoint) in doors.filter(|(histogram, ..)| !histogram.is_empty()) {
                 let labels = format!("model_name=\"{}\",API=\"{api}\",entrypoint=\"{entrypoint}\"", escaped(model));
                 histogram.write(page, ":tensorflow:serving:request_latency", &labels, 1e3);
             }
@@ -427,9 +458,11 @@ mod tests {
     fn a_request_is_counted_under_our_names_and_under_those_of_tensorflow_serving() {
         let metrics = Metrics::default();
         let version = metrics.version("digits", 3, ["serving_default"].into_iter());
-        version.request("serving_default", Protocol::Grpc, Code::Ok, Duration::from_micros(70));
-        version.request("serving_default", Protocol::Rest, Code::InvalidArgument, Duration::ZERO);
-        metrics.unrouted(UNKNOWN_MODEL, Protocol::Rest, Code::NotFound);
+        let predict = Api::Predict;
+        version.request("serving_default", predict, Protocol::Grpc, Code::Ok, Duration::from_micros(70));
+        version.request("serving_default", predict, Protocol::Rest, Code::InvalidArgument, Duration::ZERO);
+        version.request("serving_default", Api::Classify, Protocol::Rest, Code::Ok, Duration::from_micros(70));
+        metrics.unrouted(UNKNOWN_MODEL, Code::NotFound);
         let mut page = String::new();
         metrics.write(&mut page);
         for line in [
@@ -437,6 +470,7 @@ mod tests {
             ":tensorflow:serving:request_count{model_name=\"digits\",status=\"INVALID_ARGUMENT\"} 1",
             ":tensorflow:serving:request_count{model_name=\"(unknown)\",status=\"NOT_FOUND\"} 1",
             ":tensorflow:serving:request_latency_bucket{model_name=\"digits\",API=\"Predict\",entrypoint=\"GRPC\",le=\"104.976\"} 1",
+            ":tensorflow:serving:request_latency_count{model_name=\"digits\",API=\"classify\",entrypoint=\"REST\"} 1",
         ] {
             assert!(page.contains(line), "no {line} in\n{page}");
         }

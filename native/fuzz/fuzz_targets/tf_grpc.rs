@@ -2,6 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
+use dataplane::wire::tf::inference::{InferenceRequest, MultiInferenceRequest};
 use dataplane::wire::tf::metadata::MetadataRequest;
 use dataplane::wire::tf::status::read_status_request;
 use dataplane::wire::tf::write_tensor::tensor_len;
@@ -40,6 +41,9 @@ fuzz_target!(|data: &[u8]| {
         let _ = request.bind_inputs(&signature(), &mut Budget::new(LIMIT));
         let _ = request.resolve_outputs(&signature());
     }
+    let mut budget = Budget::new(LIMIT);
+    let _ = InferenceRequest::read(&body, &mut budget).and_then(|request| request.input.examples(&mut budget));
+    let _ = MultiInferenceRequest::read(&body, &mut Budget::new(LIMIT));
     if let Ok(tensor) = read_tensor(&body, &body, &mut Budget::new(LIMIT)) {
         for form in [TensorForm::Values, TensorForm::Content] {
             let again = written(&tensor, form);

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from servable.client import examples as messages
 from servable.client import tfs
 from servable.client.exchange import Reply, Request
 from servable.client.oip import Oip, Servable
@@ -14,12 +15,15 @@ from servable.client.tfs import TensorFlowServing
 from servable.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, ServableError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from servable.client.examples import Example
     from servable.client.types import Deadline, Dialect, Metadata, Target, VersionStatus
     from servable.model.signatures import Signature
+    from servable.wire.examples import Classes
     from servable.wire.tensors import Tensor
 
 _LARGEST_ANSWER = 2 << 30
@@ -60,6 +64,18 @@ class Rest:
         dialect = self._spoken(until)
         reply = self._send(dialect.predict(target, signature.name, inputs, outputs), until).checked()
         return dialect.read_predict(reply, signature)
+
+    def classify(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> list[Classes]:
+        request = messages.rest_request("classify", target, signature, examples, context)
+        return messages.read_rest_classes(self._send(request, until).checked())
+
+    def regress(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> NDArray[np.float32]:
+        request = messages.rest_request("regress", target, signature, examples, context)
+        return messages.read_rest_values(self._send(request, until).checked())
 
     def metadata(self, target: Target, until: Deadline) -> Metadata:
         dialect = self._spoken(until)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from servable.client import grpc_messages as messages
+from servable.client.examples import grpc_request, read_grpc_classes, read_grpc_values
 from servable.errors import FailedPrecondition, ServableError, Unavailable, Unimplemented, from_status
 from servable.wire.predict import PredictRequest, PredictResponse
 
@@ -16,18 +17,24 @@ except ImportError:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from servable.client.examples import Example
     from servable.client.types import Deadline, Metadata, Target, VersionStatus
     from servable.model.signatures import Signature
+    from servable.wire.examples import Classes
     from servable.wire.tensors import Tensor
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
+_REGRESS = "/tensorflow.serving.PredictionService/Regress"
 _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _HEALTH = "/grpc.health.v1.Health/Check"
+_METHODS = (_PREDICT, _CLASSIFY, _REGRESS, _METADATA, _STATUS, _HEALTH)
 _LARGEST_MESSAGE = (1 << 31) - 1
 
 
@@ -45,7 +52,7 @@ class Rpc:
         ]
         self._target = target
         self._channel = grpc.insecure_channel(target, options=options)
-        self._calls = {method: self._channel.unary_unary(method) for method in (_PREDICT, _METADATA, _STATUS, _HEALTH)}
+        self._calls = {method: self._channel.unary_unary(method) for method in _METHODS}
 
     def close(self) -> None:
         self._channel.close()
@@ -61,6 +68,18 @@ class Rpc:
         request = PredictRequest(messages.model_spec(target, signature.name), dict(inputs), outputs)
         response = PredictResponse.decode(self._call(_PREDICT, request.encode(), until))
         return {name: tensor.array for name, tensor in response.outputs.items()}
+
+    def classify(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> list[Classes]:
+        request = grpc_request(target, signature, examples, context)
+        return read_grpc_classes(self._call(_CLASSIFY, request, until))
+
+    def regress(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> NDArray[np.float32]:
+        request = grpc_request(target, signature, examples, context)
+        return read_grpc_values(self._call(_REGRESS, request, until))
 
     def metadata(self, target: Target, until: Deadline) -> Metadata:
         return messages.read_metadata(target, self._call(_METADATA, messages.metadata_request(target), until))

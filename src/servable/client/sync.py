@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from servable.client.examples import Example
     from servable.model.signatures import Signature
+    from servable.wire.examples import Classes
 
 _SHORTEST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
@@ -116,6 +119,69 @@ class Client:
             found = self._run(target, fresh, x, wanted, until)
         return next(iter(found.values())) if len(found) == 1 else found
 
+    def classify(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        context: Example | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        timeout: float | None = None,
+    ) -> list[Classes]:
+        """Classifies rows of named features with a model that takes `tf.Example`s.
+
+        Over HTTP this is TensorFlow Serving's `:classify`, whatever the dialect.
+
+        Args:
+            model: Name of the model.
+            examples: One dict for each row: a value, or a list or array of them, by name of the feature. Integers and
+                bools make an int64 feature, floats a float feature, str and bytes a bytes feature. Over gRPC also
+                serialized `tf.Example`s.
+            context: Features that every row gets, unless it has them itself.
+            version: Number of the version; the newest one by default.
+            label: Label of the version, instead of its number.
+            signature: Name of the signature; `serving_default` by default.
+            timeout: Seconds that the call may take in all.
+
+        Returns:
+            For each row its classes as `(label, score)`, in the order of the model. A model without labels gives empty
+            ones, a model without scores gives 0.
+
+        Raises:
+            NotFound, InvalidArgument, ResourceExhausted, Unavailable, DeadlineExceeded, Internal: As for `predict`.
+
+        Example:
+            >>> client.classify("iris", [{"petal_length": 1.4}])  # doctest: +SKIP
+            [[('setosa', 0.97), ('versicolor', 0.03)]]
+        """
+        target, name = _target(model, version, label), signature or DEFAULT_SIGNATURE
+        return self._backend.classify(target, name, _examples(examples), context, self._deadline(timeout))
+
+    def regress(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        context: Example | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        timeout: float | None = None,
+    ) -> NDArray[np.float32]:
+        """One value for each row of named features. Arguments and errors are those of `classify`.
+
+        Returns:
+            float32 of shape `[len(examples)]`.
+
+        Example:
+            >>> client.regress("prices", [{"rooms": 3, "area": 71.5}])  # doctest: +SKIP
+            array([210000.], dtype=float32)
+        """
+        target, name = _target(model, version, label), signature or DEFAULT_SIGNATURE
+        return self._backend.regress(target, name, _examples(examples), context, self._deadline(timeout))
+
     def metadata(
         self, model: str, *, version: int | None = None, label: str | None = None, timeout: float | None = None
     ) -> Metadata:
@@ -185,6 +251,12 @@ class Client:
                 self._signatures.clear()
             known = self._signatures[key] = signatures[name]
         return known
+
+
+def _examples(examples: Any) -> Sequence[Example]:
+    from servable.client.examples import check_examples
+
+    return check_examples(examples)
 
 
 def _seconds(timeout: float) -> float:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 from servable.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from servable.client.examples import Example
     from servable.client.exchange import Reply, Request
     from servable.model.signatures import Signature
+    from servable.wire.examples import Classes
     from servable.wire.tensors import Tensor
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -119,6 +122,14 @@ class Backend(Protocol):
         outputs: tuple[str, ...],
         until: Deadline,
     ) -> dict[str, NDArray[Any]]: ...
+
+    def classify(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> list[Classes]: ...
+
+    def regress(
+        self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
+    ) -> NDArray[np.float32]: ...
 
     def metadata(self, target: Target, until: Deadline) -> Metadata: ...
 

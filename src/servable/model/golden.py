@@ -10,18 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from servable.errors import GoldenMismatch, InvalidArgument, ManifestError, Unimplemented
 from servable.model.compare import Report, compare, join
 from servable.model.signatures import DEFAULT_SIGNATURE
+from servable.wire.examples import read_examples_log
 from servable.wire.predict import ModelSpec, PredictionLog, PredictRequest, PredictResponse
 from servable.wire.tensors import Tensor
 from servable.wire.tfrecord import read_records, write_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from servable.model.tolerance import Tolerance
+    from servable.wire.examples import Classes, ExamplesCall
 
 FILE_NAME = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
@@ -39,11 +43,14 @@ class GoldenExample:
         inputs: What goes in, by name.
         outputs: What has to come out; None where nothing is known: such a record only warms up.
         signature: Name of the signature.
+        shaped: Whether the shapes of the outputs are known. An answer of Regress is a list of values, whether the model
+            gives them as `[n]` or as `[n, 1]`.
     """
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor] | None = None
     signature: str = DEFAULT_SIGNATURE
+    shaped: bool = True
 
 
 def write_examples(folder: Path, examples: Iterable[GoldenExample], model: str = "") -> None:
@@ -78,7 +85,7 @@ def read_examples(folder: Path) -> list[GoldenExample]:
 
     Raises:
         ManifestError: The file is damaged, is no TFRecord of PredictionLogs, or is over a limit.
-        Unimplemented: It holds a call other than Predict.
+        Unimplemented: It holds a call other than Predict, Classify, Regress and MultiInference.
     """
     path = folder / FILE_NAME
     examples: list[GoldenExample] = []
@@ -86,10 +93,10 @@ def read_examples(folder: Path) -> list[GoldenExample]:
         if path.stat().st_size > MAX_BYTES:
             raise ManifestError(f"{path} is over the limit of {MAX_BYTES >> 20} MiB")
         with path.open("rb") as file:
-            for record in read_records(file, max_bytes=MAX_BYTES):
-                if len(examples) == MAX_RECORDS:
+            for count, record in enumerate(read_records(file, max_bytes=MAX_BYTES)):
+                if count == MAX_RECORDS:
                     raise ManifestError(f"{path} holds more than {MAX_RECORDS} records")
-                examples.append(_decode(record))
+                examples += _decode(record)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -100,10 +107,48 @@ def read_examples(folder: Path) -> list[GoldenExample]:
     return examples
 
 
-def _decode(record: bytes) -> GoldenExample:
+def _decode(record: bytes) -> list[GoldenExample]:
+    """One example; as many as there are tasks for a MultiInference."""
+    calls = read_examples_log(record)
+    if calls is not None:
+        return [_of_call(call) for call in calls]
     log = PredictionLog.decode(record)
     outputs = None if log.response is None else log.response.outputs
-    return GoldenExample(log.request.inputs, outputs, log.request.spec.signature or DEFAULT_SIGNATURE)
+    return [GoldenExample(log.request.inputs, outputs, log.request.spec.signature or DEFAULT_SIGNATURE)]
+
+
+def _of_call(call: ExamplesCall) -> GoldenExample:
+    if not call.examples:
+        raise InvalidArgument("Input is empty.")
+    inputs = {"inputs": _strings(call.examples, (len(call.examples),))}
+    outputs = None
+    if call.values is not None:
+        outputs = {"outputs": Tensor("FP32", np.array(call.values, np.float32))}
+    elif call.classes is not None:
+        outputs = _of_classes(call.classes)
+    return GoldenExample(inputs, outputs, call.spec.signature or DEFAULT_SIGNATURE, shaped=call.values is None)
+
+
+def _of_classes(classes: list[Classes]) -> dict[str, Tensor]:
+    """Labels and scores as tensors. What is nowhere but empty, or 0, is left out: the model may not have it."""
+    counts = {len(row) for row in classes}
+    if len(counts) > 1:
+        raise InvalidArgument("A classify_log has rows with different numbers of classes")
+    shape = (len(classes), counts.pop() if counts else 0)
+    labels = [label for row in classes for label, _ in row]
+    scores = np.array([score for row in classes for _, score in row], np.float32)
+    outputs = {}
+    if any(labels):
+        outputs["classes"] = _strings([label.encode() for label in labels], shape)
+    if scores.any():
+        outputs["scores"] = Tensor("FP32", scores.reshape(shape))
+    return outputs
+
+
+def _strings(strings: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+    array = np.empty(len(strings), object)
+    array[:] = strings
+    return Tensor("BYTES", array.reshape(shape))
 
 
 def check(run: Run, examples: Iterable[GoldenExample], tolerance: Mapping[str, Tolerance] | None = None) -> Report:
@@ -118,8 +163,21 @@ def check(run: Run, examples: Iterable[GoldenExample], tolerance: Mapping[str, T
     for example in examples:
         answered = run(example.signature, example.inputs)
         if example.outputs is not None:
-            reports.append(compare(answered, example.outputs, tolerance))
+            expected = example.outputs if example.shaped else _shaped_like(example.outputs, answered)
+            reports.append(compare(answered, expected, tolerance))
     return join(reports)
+
+
+def _shaped_like(outputs: Mapping[str, Tensor], answered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs in the shapes of the answer, where that has as many values."""
+
+    def shaped(name: str, tensor: Tensor) -> Tensor:
+        got = answered.get(name)
+        if got is None or got.array.size != tensor.array.size:
+            return tensor
+        return Tensor(tensor.datatype, tensor.array.reshape(got.shape))
+
+    return {name: shaped(name, tensor) for name, tensor in outputs.items()}
 
 
 def require(report: Report, what: str) -> None:

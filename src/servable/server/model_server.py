@@ -284,7 +284,7 @@ def _native_settings(settings: ServerSettings) -> dict[str, object]:
 
     known = asdict(settings)
     same = ("grpc_socket_path", "io_threads", "engine_threads", "max_rows", "max_connections", "max_queued_bytes")
-    return {name: known[name] for name in (*same, "metrics_path", "tensor_content", "cors")} | {
+    return {name: known[name] for name in (*same, "metrics_path", "tensor_content", "check_method_names", "cors")} | {
         "rest_address": address(settings.rest_port),
         "grpc_address": address(settings.grpc_port),
         "max_body_bytes": settings.max_body_size,

@@ -193,6 +193,12 @@ class ServerSettings(PerModelSettings):
     tensor_content: bool = _setting(
         False, kinds.BOOL, "answer gRPC predict in tensor_content, not in the typed fields", section="Engines"
     )
+    check_method_names: bool = _setting(
+        False,
+        kinds.BOOL,
+        "let classify and regress run only signatures whose method_name says so",
+        section="Engines",
+    )
 
     log_level: str = _setting(
         "info",

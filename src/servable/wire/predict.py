@@ -149,7 +149,7 @@ class PredictionLog:
             if each.number == 6:
                 return cls._read(each.message())
             if each.number in _OTHER_LOGS:
-                raise Unimplemented(f"A {_OTHER_LOGS[each.number]} among the golden examples is not supported yet")
+                raise Unimplemented(f"A {_OTHER_LOGS[each.number]} among the golden examples is not supported here")
         return cls(PredictRequest(ModelSpec(), {}))
 
     @classmethod

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Core, local};
 use crate::batch::Task;
 use crate::batch::queue::{Answer, timed_out};
-use crate::metrics::{Protocol, UNKNOWN_MODEL};
+use crate::metrics::{Api, Protocol, UNKNOWN_MODEL};
 use crate::route::Version;
 use crate::wire::{Signature, Text};
 use crate::{Code, Error, Result};
@@ -92,34 +92,36 @@ pub(super) struct Account {
     pub(super) model: Option<Text>,
     pub(super) signature: Option<Arc<Signature>>,
     pub(super) version: Option<Arc<Version>>,
-    predicts: bool,
+    /// What a model is asked for: only such requests are counted by model.
+    api: Option<Api>,
 }
 
 impl Account {
     pub(super) fn new(protocol: Protocol) -> Account {
         let started = Instant::now();
-        Account { protocol, started, model: None, signature: None, version: None, predicts: false }
+        Account { protocol, started, model: None, signature: None, version: None, api: None }
     }
 
-    /// The request is a prediction: only these are counted by model.
     pub(super) fn predicts(&mut self) {
-        self.predicts = true;
+        self.asks(Api::Predict);
+    }
+
+    pub(super) fn asks(&mut self, api: Api) {
+        self.api = Some(api);
     }
 
     /// Counts the answered request.
     pub(super) fn close(&self, core: &Core, code: Code) {
-        if !self.predicts {
-            return;
-        }
+        let Some(api) = self.api else { return };
         match &self.version {
             Some(version) => {
                 let signature = self.signature.as_ref().map_or("", |signature| signature.name.as_str());
-                version.metrics.request(signature, self.protocol, code, self.started.elapsed());
+                version.metrics.request(signature, api, self.protocol, code, self.started.elapsed());
             }
             None => {
                 let routes = core.router.routes();
                 let model = self.model.as_ref().and_then(|name| routes.known(name.as_str())).unwrap_or(UNKNOWN_MODEL);
-                core.metrics.unrouted(model, self.protocol, code);
+                core.metrics.unrouted(model, code);
             }
         }
     }

@@ -8,6 +8,7 @@ mod dispatch;
 mod grpc;
 mod grpc_connection;
 mod health;
+mod inference;
 mod local;
 mod oip_grpc;
 mod oip_rest;

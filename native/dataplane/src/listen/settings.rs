@@ -39,6 +39,8 @@ pub struct Settings {
     pub metrics_path: String,
     /// Predict answers carry `tensor_content` instead of typed fields.
     pub tensor_content: bool,
+    /// Classify and Regress demand the `method_name` of the signature that TensorFlow Serving knows them by.
+    pub check_method_names: bool,
     /// Answers of REST carry the three CORS headers.
     pub cors: bool,
     /// Shown by OIP's server metadata.
@@ -64,6 +66,7 @@ impl Default for Settings {
             access_log: String::new(),
             metrics_path: "/monitoring/prometheus/metrics".to_owned(),
             tensor_content: false,
+            check_method_names: false,
             cors: false,
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -5,9 +5,11 @@ use smallvec::SmallVec;
 use super::Core;
 use super::dispatch::{self, Account};
 use super::grpc::{Call, framed, unknown_method};
+use super::inference;
 use crate::batch::Task;
 use crate::route::Choice;
 use crate::wire::Budget;
+use crate::wire::inference::Method;
 use crate::wire::tf::{
     self, ModelSpec, PredictRequest, PredictResponse, TensorForm, VersionChoice, bind::find_signature,
 };
@@ -21,15 +23,14 @@ pub(super) async fn prediction(core: &Core, call: Call, account: &mut Account) -
     match call.method.as_str() {
         "Predict" => predict(core, &call, account).await,
         "GetModelMetadata" => metadata(core, &call).await,
-        "Classify" | "Regress" | "MultiInference" => {
-            Err(Error::new(Code::Unimplemented, format!("{} is not served by this release; Predict is", call.method))
-                .with_reason("not_served"))
-        }
+        "Classify" => inference::grpc(core, &call, Method::Classify, account).await,
+        "Regress" => inference::grpc(core, &call, Method::Regress, account).await,
+        "MultiInference" => inference::multi(core, &call, account).await,
         _ => Err(unknown_method(&format!("{PREDICTION}{}", call.method))),
     }
 }
 
-fn choice(spec: &ModelSpec) -> Choice<'_> {
+pub(super) fn choice(spec: &ModelSpec) -> Choice<'_> {
     match &spec.version {
         VersionChoice::Latest => Choice::Latest,
         VersionChoice::Number(number) => Choice::Specific(*number),

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::Core;
 use super::body::Reply;
 use super::dispatch::{self, Account};
+use super::inference;
 use super::oip_rest;
 use super::path::{self, ModelPath, PathVersion, Verb};
 use super::rest::{JSON, read, respond};
@@ -17,11 +18,11 @@ use crate::batch::Task;
 use crate::batch::queue::{Answer, Outputs};
 use crate::route::Version;
 use crate::wire::{Budget, Signature, Tensor, Text, json, npy};
-use crate::{Code, Error, Result};
+use crate::{Error, Result};
 
 const NPY: &str = "application/x-npy";
 /// What a number takes as text, roughly.
-const BYTES_A_NUMBER: usize = 16;
+pub(super) const BYTES_A_NUMBER: usize = 16;
 
 pub(super) async fn answer(
     core: &Core,
@@ -39,9 +40,11 @@ pub(super) async fn answer(
         (&Method::GET | &Method::HEAD, Verb::Status) => status(core, &path),
         (&Method::GET | &Method::HEAD, Verb::Metadata) => metadata(core, &path).await,
         (&Method::POST, Verb::Predict) => predict(core, head, incoming, &path, account).await,
-        (&Method::POST, Verb::Classify | Verb::Regress) => {
-            Err(Error::new(Code::Unimplemented, "Classify and Regress are not served by this release; predict is")
-                .with_reason("not_served"))
+        (&Method::POST, Verb::Classify) => {
+            inference::rest(core, head, incoming, &path, inference::Method::Classify, account).await
+        }
+        (&Method::POST, Verb::Regress) => {
+            inference::rest(core, head, incoming, &path, inference::Method::Regress, account).await
         }
         _ => Err(malformed(head)),
     }

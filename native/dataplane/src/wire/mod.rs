@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod dtype;
+pub mod inference;
 pub mod json;
 pub mod npy;
 pub mod oip;

@@ -9,13 +9,16 @@
 
 pub(super) mod cursor;
 mod dump;
+mod examples;
 mod explain;
 mod float;
 mod inputs;
 mod list;
 mod model;
 pub(super) mod number;
+mod outline;
 mod predict;
+mod results;
 pub(super) mod string;
 mod syntax;
 mod write;
@@ -23,10 +26,12 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use examples::{ExamplesRequest, read_examples};
 pub use float::{write_bf16, write_f16, write_f32, write_f64};
 pub use model::{write_metadata, write_status};
 #[cfg(any(test, fuzzing))]
 pub use predict::check_body;
 pub use predict::{Form, Limits, PredictRequest, read_predict};
+pub use results::write_results;
 pub use string::write_string;
 pub use write::{write_error, write_predictions};

@@ -7,8 +7,9 @@ use super::cursor::Cursor;
 use super::explain::{explain_columns, explain_rows, invalid, invalid_value, is_object};
 use super::inputs::Inputs;
 use super::list::TensorReader;
+use super::outline::Outline;
 use super::string::read_string;
-use super::syntax::{SyntaxError, each_element, each_member, skip_colon, skip_value};
+use super::syntax::{each_element, each_member, skip_value};
 use crate::wire::signature::DEFAULT_SIGNATURE;
 use crate::wire::{Signature, Signatures, Tensor};
 use crate::{Code, Error, Result};
@@ -33,15 +34,19 @@ pub struct Limits {
 
 impl Limits {
     fn check(&self, inputs: &[Tensor]) -> Result<()> {
-        let rows = inputs.iter().filter_map(Tensor::rows).max().unwrap_or(0);
-        if self.max_rows > 0 && rows > self.max_rows {
-            let message = format!("The request has {rows} rows, but at most {} are allowed", self.max_rows);
-            return Err(too_large(message, "too_many_rows"));
-        }
+        self.check_rows(inputs.iter().filter_map(Tensor::rows).max().unwrap_or(0))?;
         let elements: usize = inputs.iter().map(Tensor::len).sum();
         if self.max_elements > 0 && elements > self.max_elements {
             let message = format!("The request has {elements} elements, but at most {} are allowed", self.max_elements);
             return Err(too_large(message, "too_many_elements"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_rows(&self, rows: usize) -> Result<()> {
+        if self.max_rows > 0 && rows > self.max_rows {
+            let message = format!("The request has {rows} rows, but at most {} are allowed", self.max_rows);
+            return Err(too_large(message, "too_many_rows"));
         }
         Ok(())
     }
@@ -145,8 +150,8 @@ fn read_in_passing(body: &[u8], signatures: &Signatures) -> Option<PredictReques
 
 /// Reads any request, in the order of upstream's checks: first the whole text, then what it asks for.
 fn read_carefully(body: &[u8], signatures: Result<&Signatures, Error>) -> Result<PredictRequest, Error> {
-    let outline = Outline::read(body)?;
-    let name = outline.signature_name()?;
+    let outline = Outline::read(body, [b"signature_name", b"instances", b"inputs"])?;
+    let name = outline.signature_name(0)?;
     let signature = find(signatures?, name.as_deref()).ok_or_else(|| {
         let name = name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_SIGNATURE.as_bytes());
         let name = String::from_utf8_lossy(name);
@@ -158,7 +163,7 @@ fn read_carefully(body: &[u8], signatures: Result<&Signatures, Error>) -> Result
         let name = String::from_utf8_lossy(name);
         return Err(invalid(format!("Failed to get input map for signature: {name}")));
     }
-    let (form, value) = outline.tensors()?;
+    let (form, value) = tensors(&outline)?;
     match form.read(&mut value.clone(), signature) {
         Some(inputs) => Ok(PredictRequest { signature: signature.clone(), form, inputs }),
         None => Err(form.explain(value, signature)),
@@ -179,97 +184,27 @@ pub fn check_body(body: &[u8], signatures: &Signatures) {
     }
 }
 
-/// Where the parts of a well-formed request are.
-struct Outline<'a> {
-    document: Cursor<'a>,
-    signature_name: Option<Cursor<'a>>,
-    instances: Option<Cursor<'a>>,
-    inputs: Option<Cursor<'a>>,
-}
-
-impl<'a> Outline<'a> {
-    fn read(body: &'a [u8]) -> Result<Outline<'a>, Error> {
-        if body.is_empty() {
-            return Err(Error::invalid("JSON Parse error: The document is empty").with_reason("invalid_json"));
-        }
-        let mut cursor = Cursor::of_document(body);
-        cursor.skip_space();
-        let document = cursor;
-        match cursor.peek() {
-            b'{' => {}
-            0 | b']' | b'}' | b',' | b':' => return Ok(SyntaxError::here(SyntaxError::EMPTY, &cursor)?),
-            _ => {
-                skip_value(&mut cursor)?;
-                return Err(invalid_value(document, "Is not object"));
-            }
-        }
-        let mut outline = Outline { document, signature_name: None, instances: None, inputs: None };
-        outline.read_members(&mut cursor)?;
-        Ok(outline)
-    }
-
-    fn read_members(&mut self, cursor: &mut Cursor<'a>) -> Result<(), SyntaxError> {
-        cursor.advance(1);
-        cursor.skip_space();
-        if cursor.eat(b'}') {
-            return Ok(());
-        }
-        loop {
-            let name = read_string(cursor)?;
-            skip_colon(cursor)?;
-            let place = match name.as_ref() {
-                b"signature_name" => Some(&mut self.signature_name),
-                b"instances" => Some(&mut self.instances),
-                b"inputs" => Some(&mut self.inputs),
-                _ => None,
-            };
-            if let Some(place @ None) = place {
-                *place = Some(*cursor);
-            }
-            skip_value(cursor)?;
-            cursor.skip_space();
-            if cursor.eat(b'}') {
-                return Ok(());
-            }
-            if !cursor.eat(b',') {
-                return SyntaxError::here(SyntaxError::OBJECT_END, cursor);
-            }
-            cursor.skip_space();
-        }
-    }
-
-    fn signature_name(&self) -> Result<Option<Cow<'a, [u8]>>, Error> {
-        let Some(mut value) = self.signature_name else { return Ok(None) };
-        if value.peek() != b'"' {
-            let complaint = "not formatted correctly. 'signature_name' key must be a string value.";
-            return Err(invalid_value(self.document, complaint));
-        }
-        Ok(Some(read_string(&mut value)?))
-    }
-
-    /// The form and the value that holds the tensors; for the row form a list that is not empty.
-    fn tensors(&self) -> Result<(Form, Cursor<'a>), Error> {
-        let complaint = match (self.instances, self.inputs) {
-            (Some(_), Some(_)) => {
-                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-            }
-            (None, None) => return Err(invalid("Missing 'inputs' or 'instances' key")),
-            (None, Some(value)) => return Ok((Form::Column, value)),
-            (Some(value), None) => {
-                let mut inside = value;
-                if !inside.eat(b'[') {
-                    "Expecting 'instances' to be an list/array"
-                } else {
-                    inside.skip_space();
-                    if inside.peek() != b']' {
-                        return Ok((Form::Row, value));
-                    }
-                    "No values in 'instances' array"
+/// The form and the value that holds the tensors; for the row form a list that is not empty.
+fn tensors<'a>(outline: &Outline<'a, 3>) -> Result<(Form, Cursor<'a>), Error> {
+    let [_, instances, inputs] = outline.values;
+    let complaint = match (instances, inputs) {
+        (Some(_), Some(_)) => "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
+        (None, None) => return Err(invalid("Missing 'inputs' or 'instances' key")),
+        (None, Some(value)) => return Ok((Form::Column, value)),
+        (Some(value), None) => {
+            let mut inside = value;
+            if !inside.eat(b'[') {
+                "Expecting 'instances' to be an list/array"
+            } else {
+                inside.skip_space();
+                if inside.peek() != b']' {
+                    return Ok((Form::Row, value));
                 }
+                "No values in 'instances' array"
             }
-        };
-        Err(invalid_value(self.document, complaint))
-    }
+        }
+    };
+    Err(invalid_value(outline.document, complaint))
 }
 
 impl Form {

@@ -7,6 +7,7 @@
 //! `tensorflow/core/protobuf/meta_graph.proto`.
 
 pub mod bind;
+pub mod inference;
 pub mod message;
 pub mod metadata;
 pub mod model_spec;
