@@ -212,6 +212,8 @@ def test_models_are_served_with_their_metadata(saved_models: Path, models: Path,
     assert ask("half_plus_two:predict", {"instances": [1, 2, 5]}) == {"predictions": [2.5, 3, 4.5]}
     assert ask("affine:predict", {"signature_name": "back", "instances": [[3, 5]]}) == {"predictions": [[1, 2]]}
     assert ask("words:predict", {"inputs": ["bb"]}) == {"outputs": {"numbers": [1], "upper": ["BB"]}}
+    examples = {"signature_name": "regress", "examples": [{"x": 1.0}, {"x": 5.0}]}
+    assert ask("half_plus_two:regress", examples) == {"results": [2.5, 4.5]}
     described = ask("affine/metadata")["metadata"]["signature_def"]["signature_def"]
     assert set(described) == {"serving_default", "back", "__saved_model_init_op"}
     assert described["__saved_model_init_op"]["outputs"]["__saved_model_init_op"]["dtype"] == "DT_INVALID"

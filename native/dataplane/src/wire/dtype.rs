@@ -81,12 +81,13 @@ impl DType {
         }
     }
 
-    /// As in `DT_FLOAT`, without the prefix; `None` for a number that `types.proto` did not have in TensorFlow 2.21.
-    pub fn tf_name(self) -> Option<&'static str> {
-        match self {
+    /// The name in `types.proto`, e.g. `DT_FLOAT`; the number where TensorFlow 2.21 had no name for it.
+    pub fn tf_name(self) -> String {
+        let name = match self {
             DType::Other(number) => OTHERS.iter().find(|other| other.0 == number).map(|other| other.1),
             _ => self.row().map(|row| row.2),
-        }
+        };
+        name.map_or_else(|| self.tf().to_string(), |name| format!("DT_{name}"))
     }
 
     /// As TF Serving's messages say it: `float`, `int32`, `half`.
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(DType::from_tf(20), DType::Other(20));
         assert_eq!(DType::Other(20).tf(), 20);
         assert_eq!(DType::Other(20).size(), None);
-        assert_eq!(DType::Other(20).tf_name(), Some("RESOURCE"));
-        assert_eq!(DType::Other(99).tf_name(), None);
+        assert_eq!(DType::Other(20).tf_name(), "DT_RESOURCE");
+        assert_eq!(DType::Other(99).tf_name(), "99");
     }
 }

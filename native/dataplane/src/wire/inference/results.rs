@@ -97,7 +97,7 @@ fn class_count(name: &str, tensor: &Tensor, dtype: DType, rows: usize) -> Result
     };
     if tensor.dtype != dtype {
         let (expected, got) = (dtype.tf_name(), tensor.dtype.tf_name());
-        return Err(wrong(format!("Expected {name} Tensor of DT_{expected}. Got: DT_{got}")));
+        return Err(wrong(format!("Expected {name} Tensor of {expected}. Got: {got}")));
     }
     if batch as usize != rows {
         return Err(wrong(format!("Expected {name} output batch size of {rows}. Got: {batch}")));
@@ -118,7 +118,7 @@ fn read_values(tensor: &Tensor, rows: usize) -> Result<Cow<'_, [f32]>> {
     }
     tensor
         .values()
-        .ok_or_else(|| wrong(format!("Expected output Tensor of DT_FLOAT.  Got: DT_{}", tensor.dtype.tf_name())))
+        .ok_or_else(|| wrong(format!("Expected output Tensor of DT_FLOAT.  Got: {}", tensor.dtype.tf_name())))
 }
 
 fn shape_text(tensor: &Tensor) -> String {

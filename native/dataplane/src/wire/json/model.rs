@@ -86,7 +86,8 @@ fn write_tensors(out: &mut Vec<u8>, tensors: &[TensorSpec]) {
 
 /// The name of the enum's value; its number, which proto3 JSON allows as well, where the name is not known here.
 fn write_dtype(out: &mut Vec<u8>, dtype: DType) {
-    let text = dtype.tf_name().map_or_else(|| dtype.tf().to_string(), |name| format!("\"DT_{name}\""));
+    let name = dtype.tf_name();
+    let text = if name.starts_with("DT_") { format!("\"{name}\"") } else { name };
     out.extend_from_slice(text.as_bytes());
 }
 
