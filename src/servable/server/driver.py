@@ -33,6 +33,7 @@ _WAIT_STOPPED_S = 10.0
 class _Wanted:
     aspired: list[Aspired]
     options: Mapping[str, ModelOptions]
+    in_force: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Driver:
         manager: Decides. From `start` on only the driver's thread may touch it.
         load: Loads one version; runs on a thread of its own and may take long.
         publish: Makes routes the ones in force: `publish(routes, loaded, starting)`.
+        is_started: Whether the first load is over with these routes. Asked until it is.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class Driver:
         manager: Manager,
         load: Callable[[Load], Loaded],
         publish: Callable[[Routes, LoadedVersions, bool], None],
+        is_started: Callable[[Routes], bool] = first_load_is_over,
     ) -> None:
         self._manager = manager
         self._load = load
         self._publish = publish
+        self._is_started = is_started
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
@@ -83,9 +87,11 @@ class Driver:
     def start(self) -> None:
         self._thread.start()
 
-    def aspire(self, aspired: list[Aspired], options: Mapping[str, ModelOptions]) -> None:
-        """Takes over what is wanted. From any thread."""
-        self._events.put(_Wanted(aspired, options))
+    def aspire(self, aspired: list[Aspired], options: Mapping[str, ModelOptions]) -> threading.Event:
+        """Takes over what is wanted. From any thread. The event is set when the routes that follow are published."""
+        in_force = threading.Event()
+        self._events.put(_Wanted(aspired, options, in_force))
+        return in_force
 
     def stop(self, *, wait: bool = True) -> None:
         """Ends the driver and releases everything that is loaded. Loads that still run are abandoned.
@@ -111,6 +117,9 @@ class Driver:
                 self._take(event)
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
+            for event in events:
+                if isinstance(event, _Wanted):
+                    event.in_force.set()
             # Only now: no request finds a version that is being unloaded.
             for action in actions:
                 self._begin(action)
@@ -130,7 +139,7 @@ class Driver:
     def _take(self, event: _Event) -> None:
         now = time.monotonic()
         match event:
-            case _Wanted(aspired, options):
+            case _Wanted(aspired, options, _):
                 # A version that is still being copied when the server starts belongs to the first load.
                 self._looked = self._looked or not any(item.settling and not item.versions for item in aspired)
                 self._manager.configure(options)
@@ -153,7 +162,7 @@ class Driver:
 
     def _publish_if_changed(self) -> None:
         routes = self._manager.routes()
-        self._started = self._started or (self._looked and first_load_is_over(routes))
+        self._started = self._started or (self._looked and self._is_started(routes))
         state = (routes.revision, self._started)
         if state != self._published:
             self._publish(routes, self._loaded, not self._started)
