@@ -85,6 +85,8 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         predict=apis("predict_pb2"),
         metadata=apis("get_model_metadata_pb2"),
         status=apis("get_model_status_pb2"),
+        management=apis("model_management_pb2"),
+        config=importlib.import_module("tensorflow_serving.config.model_server_config_pb2"),
         tensor=tensors,
         floats=floats,
         prediction=apis("prediction_service_pb2_grpc").PredictionServiceStub,

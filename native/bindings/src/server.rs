@@ -40,7 +40,8 @@ impl Server {
         if running.is_some() {
             return Err(to_python(Error::new(Code::FailedPrecondition, "The server was started already")));
         }
-        let server = py.detach(|| listen::Server::start(self.settings.clone(), self.reload.clone())).map_err(to_python)?;
+        let server =
+            py.detach(|| listen::Server::start(self.settings.clone(), self.reload.clone())).map_err(to_python)?;
         let addresses =
             serde_json::to_string(server.addresses()).map_err(|error| to_python(Error::internal(error.to_string())))?;
         *running = Some(std::sync::Arc::new(server));

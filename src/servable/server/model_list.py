@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from servable.server.model_server import ModelServer
     from servable.settings import ModelSettings
 
+PLATFORM = "tensorflow"
+"""The platform of every model, whatever its format: the only one that TensorFlow Serving has."""
+
 MAX_MODELS = 10_000
 """Most models in one list."""
 
@@ -45,7 +48,7 @@ class ModelConfig:
     base_path: Path
     version_policy: VersionPolicy | None = None
     labels: Mapping[str, int] | None = None
-    platform: str = "tensorflow"
+    platform: str = PLATFORM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,9 @@ class ModelListSource:
         """Takes over a new list. What is known of a folder's files is kept where the model stays the same."""
         self.configs = {config.name: config for config in models}
         kept = {name: found for name, found in self._sources.items() if self.configs.get(name) == found[0]}
-        self._sources = {name: kept.get(name) or (config, self._source(config)) for name, config in self.configs.items()}
+        self._sources = {
+            name: kept.get(name) or (config, self._source(config)) for name, config in self.configs.items()
+        }
 
     def look(self, now: float) -> list[Aspired]:
         return [source.look_at_model(now) for _, source in self._sources.values()]
@@ -103,11 +108,16 @@ class ModelListSource:
         return FolderSource(config.name, config.base_path, policy=policy, settle=self.settle)
 
 
-def check_models(models: Sequence[ModelConfig]) -> None:
+def check_models(models: Sequence[ModelConfig], in_force: Mapping[str, ModelConfig] | None = None) -> None:
     """Whether a list is one that a server can take.
 
+    Args:
+        models: The list.
+        in_force: The list before, by name.
+
     Raises:
-        InvalidArgument: A model is listed twice or has no name, a path is not absolute, or there are over MAX_MODELS.
+        InvalidArgument: A model is listed twice or has no name, a path is not absolute, a platform is unknown or
+            changes, or there are over MAX_MODELS.
     """
     if len(models) > MAX_MODELS:
         raise InvalidArgument(f"There are {len(models)} models in the config list; the limit is {MAX_MODELS}")
@@ -122,6 +132,14 @@ def check_models(models: Sequence[ModelConfig]) -> None:
             raise InvalidArgument(
                 f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
             )
+        before = in_force.get(config.name) if in_force else None
+        if before is not None and before.platform != config.platform:
+            raise InvalidArgument(
+                f"Illegal to change a model's platform. For model: {config.name} Current platform: {before.platform} "
+                f"Desired platform: {config.platform}"
+            )
+        if config.platform != PLATFORM:
+            raise InvalidArgument(f"Model {config.name} requests unsupported platform {config.platform}")
 
 
 def check_labels(

@@ -228,7 +228,7 @@ class ModelServer:
             raise FailedPrecondition("The server follows folders: it has no list of models that could be replaced")
         with self._replacing:
             known = self._list_source.configs
-            _check_change(models, known)
+            check_models(models, known)
             check_labels(models, known, self.routes, allow_unavailable=self._list.labels_for_unavailable)
             new = {config.name for config in models if config.name not in known}
             self._replace(models, self._list.looks)
@@ -376,17 +376,6 @@ def _reload_by_clients(server: ModelServer) -> Callable[[bytes], None]:
             raise Internal(f"The reload failed: {type(error).__name__}: {error}") from error
 
     return reload
-
-
-def _check_change(models: Sequence[ModelConfig], known: Mapping[str, ModelConfig]) -> None:
-    check_models(models)
-    for config in models:
-        before = known.get(config.name)
-        if before is not None and before.platform != config.platform:
-            raise InvalidArgument(
-                f"Illegal to change a model's platform. For model: {config.name} Current platform: {before.platform} "
-                f"Desired platform: {config.platform}"
-            )
 
 
 def _cores() -> int:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from servable.errors import InvalidArgument
 from servable.lifecycle import All, Latest, Specific
-from servable.server.model_list import ModelConfig
+from servable.server.model_list import PLATFORM, ModelConfig
 from servable.settings import PerModelSettings
 from servable.tfserving import messages
 from servable.tfserving.text_file import read_message
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from servable.lifecycle import VersionPolicy
     from servable.settings import ModelSettings
 
-PLATFORM = "tensorflow"
 BATCHING_FILE = "batching_params.pbtxt"
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -152,17 +151,6 @@ def _platform(message: Any) -> str:
     if not platform:
         raise InvalidArgument("Illegal setting neither model_type(deprecated) nor model_platform.")
     return str(platform)
-
-
-def check_platforms(models: tuple[ModelConfig, ...]) -> None:
-    """Whether every model is of the one platform there is.
-
-    Raises:
-        InvalidArgument: A model is of another.
-    """
-    for config in models:
-        if config.platform != PLATFORM:
-            raise InvalidArgument(f"Model {config.name} requests unsupported platform {config.platform}")
 
 
 def _version_policy(message: Any) -> VersionPolicy:

@@ -92,7 +92,9 @@ FLAGS = (
     Flag("allow_version_labels_for_unavailable_models", False, "Allow unused labels for unavailable versions."),
     Flag("batching_parameters_file", "", "Text BatchingParameters to use with enable_batching."),
     Flag("enable_per_model_batching_parameters", False, "Use batching_params.pbtxt in the folder of each version."),
-    Flag("model_config_file", "", "Text ModelServerConfig: the models to serve. Overrides model_name, model_base_path."),
+    Flag(
+        "model_config_file", "", "Text ModelServerConfig: the models to serve. Overrides model_name, model_base_path."
+    ),
     Flag("model_config_file_poll_wait_seconds", 0, "Seconds between re-reading model_config_file; never if zero."),
     Flag("model_name", "default", "Name of the model; ignored if model_config_file is given."),
     Flag("model_base_path", "", "Folder of the model's versions; ignored if model_config_file is given."),
@@ -100,7 +102,9 @@ FLAGS = (
     Flag("num_unload_threads", 0, "Threads for unloading.", accepted="each unload has a thread of its own"),
     Flag("max_num_load_retries", 5, "Tries to load a version after the first one failed."),
     Flag("load_retry_interval_micros", 60_000_000, "Microseconds between tries; none if negative.", bits=64),
-    Flag("file_system_poll_wait_seconds", 1, "Seconds between looks for new versions; zero for one look, negative: none."),
+    Flag(
+        "file_system_poll_wait_seconds", 1, "Seconds between looks for new versions; zero for one look, negative: none."
+    ),
     Flag("flush_filesystem_caches", True, "Evict files from the cache after load.", accepted="the system decides"),
     Flag("tensorflow_session_parallelism", 0, "Threads inside and between operations; automatic if zero.", bits=64),
     Flag("tensorflow_intra_op_parallelism", 0, "Threads inside one operation; automatic if zero.", bits=64),

@@ -4,8 +4,8 @@ Declared here rather than compiled from `proto/`, which an installation does not
 live in a descriptor pool of their own, so that `tensorflow-serving-api` may be loaded in the same process.
 
 Sources, in github.com/tensorflow/serving: `config/model_server_config.proto`, `config/logging_config.proto`,
-`config/monitoring_config.proto`, `config/ssl_config.proto`, `sources/storage_path/file_system_storage_path_source.proto`,
-`servables/tensorflow/session_bundle_config.proto`, `apis/model_management.proto`.
+`config/monitoring_config.proto`, `config/ssl_config.proto`, `apis/model_management.proto`,
+`sources/storage_path/file_system_storage_path_source.proto`, `servables/tensorflow/session_bundle_config.proto`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FOLDER = "tensorflow_serving"
 _VERSION_POLICY = "FileSystemStoragePathSourceConfig.ServableVersionPolicy"
 _INT64_VALUE, _BOOL_VALUE = ".google.protobuf.Int64Value", ".google.protobuf.BoolValue"
 
-# File -> message -> fields, each "name = number" with its type: a scalar, a message of this package, or one with a dot
-# in front. `*` marks repeated fields, `name|` the oneof that a field belongs to.
+# File -> message -> field -> its number and type: a scalar, a message of this package, or one with a dot in front.
+# A `*` behind it marks a repeated field, `name|` before it the oneof that the field belongs to.
 _FILES: dict[str, dict[str, dict[str, tuple[int, str]]]] = {
     f"{_FOLDER}/config/log_collector_config.proto": {
         "LogCollectorConfig": {"type": (1, "string"), "filename_prefix": (2, "string")},
@@ -145,8 +145,8 @@ def _place(file: descriptor_pb2.FileDescriptorProto, name: str) -> descriptor_pb
 
 
 def _declare(message: descriptor_pb2.DescriptorProto, fields: dict[str, tuple[int, str]], full_name: str) -> None:
-    for name, (number, kind) in fields.items():
-        oneof, _, kind = kind.rpartition("|")
+    for name, (number, declared) in fields.items():
+        oneof, _, kind = declared.rpartition("|")
         field = message.field.add(name=name, number=number, label=_FIELD.LABEL_OPTIONAL)
         if kind.endswith("*"):
             field.label, kind = _FIELD.LABEL_REPEATED, kind[:-1]
@@ -159,8 +159,8 @@ def _declare(message: descriptor_pb2.DescriptorProto, fields: dict[str, tuple[in
         else:
             is_enum = kind.startswith("enum:")
             field.type = _FIELD.TYPE_ENUM if is_enum else _FIELD.TYPE_MESSAGE
-            kind = kind.removeprefix("enum:")
-            field.type_name = kind if kind.startswith(".") else f".{PACKAGE}.{kind}"
+            type_name = kind.removeprefix("enum:")
+            field.type_name = type_name if type_name.startswith(".") else f".{PACKAGE}.{type_name}"
 
 
 def _oneof(message: descriptor_pb2.DescriptorProto, name: str) -> int:

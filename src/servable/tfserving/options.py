@@ -16,7 +16,6 @@ from servable.tfserving.configs import (
     SslConfig,
     base_path,
     batching_parameters,
-    check_platforms,
     read_batching_parameters,
     read_metrics_path,
     read_model_configs,
@@ -93,7 +92,6 @@ def serve_options(line: CommandLine) -> ServeOptions:
     engine = _engine(flags)
     config_file = flags["model_config_file"]
     models = read_model_configs(config_file) if config_file else (_single_model(flags),)
-    check_platforms(models)
     if flags["ssl_config_file"]:
         _refuse_tls(read_ssl_config(flags["ssl_config_file"]))
     batching = _batching(flags)
@@ -168,7 +166,8 @@ def _engine(flags: Mapping[str, Any]) -> EngineFlags:
     both = flags["tensorflow_session_parallelism"]
 
     def threads(name: str) -> int:
-        return min(max(flags[name] or both, 0), 4096)
+        number: int = flags[name] or both
+        return min(max(number, 0), 4096)
 
     return EngineFlags(
         intra_op_threads=threads("tensorflow_intra_op_parallelism"),

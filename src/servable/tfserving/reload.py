@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from servable.errors import ServableError
-from servable.tfserving.configs import check_platforms, read_model_configs, read_reload_request
+from servable.tfserving.configs import read_model_configs, read_reload_request
 
 if TYPE_CHECKING:
     from servable.server import ModelServer
@@ -22,7 +22,6 @@ def reload_by_request(server: ModelServer, request: bytes) -> None:
         ServableError: As `ModelServer.reload`; also where the request cannot be read.
     """
     models = read_reload_request(request)
-    check_platforms(models)
     logger.info("A client replaces the list of models: %s", ", ".join(config.name for config in models) or "none")
     server.reload(models)
 
@@ -64,7 +63,6 @@ class ConfigFilePoller:
         """What went wrong, or an empty text."""
         try:
             models = read_model_configs(self._path)
-            check_platforms(models)
             self._server.reload(models, wait=False)
         except ServableError as error:
             return str(error)
