@@ -135,6 +135,18 @@ def test_a_new_model_that_cannot_be_loaded_is_told_and_the_others_serve(
     assert (server.answer("a"), server.answer("b")) == (2.0, 1.0)
 
 
+def test_a_new_model_whose_folder_is_missing_is_told_and_served_once_it_is_there(
+    serve: Callable[..., Server], config: Path, two: dict[str, Path], models: Path
+) -> None:
+    config.write_text(models_config({"a": two["a"]}))
+    server = serve()
+    code, details = server.refusal(models_config(two | {"late": models / "late"}))
+    assert code == grpc.StatusCode.UNKNOWN
+    assert "{name: late} due to error: NOT_FOUND: Could not find base path" in details
+    publish_onnx(models / "late", 1, constant(7))
+    assert eventually(lambda: server.answer("late") == 7.0)
+
+
 def test_what_is_no_request_is_refused(serve: Callable[..., Server], config: Path, two: dict[str, Path]) -> None:
     config.write_text(models_config(two))
     server = serve()

@@ -12,10 +12,13 @@ from servable.lifecycle import Aspired, FolderSource, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from servable.lifecycle import Failure, Routes, VersionPolicy
     from servable.server.model_server import ModelServer
     from servable.settings import ModelSettings
+
+    Failed: TypeAlias = tuple[int | None, Failure]
 
 PLATFORM = "tensorflow"
 """The platform of every model, whatever its format: the only one that TensorFlow Serving has."""
@@ -171,23 +174,33 @@ def check_labels(
                 )
 
 
-def failures(names: Iterable[str], routes: Routes, arriving: Iterable[str] = ()) -> dict[str, tuple[int, Failure]]:
+def failures(names: Iterable[str], routes: Routes, arriving: Iterable[str] = ()) -> dict[str, Failed]:
     """The models that have no version and will get none by themselves: name -> the version that failed last, and why.
 
     A model of which nothing is wanted has not failed. Nor has one of which a version is being copied (`arriving`).
     """
-    found = {}
-    for name in set(names) - set(arriving):
+    found: dict[str, Failed] = {}
+    for name in sorted(set(names) - set(arriving)):
         route = routes.models.get(name)
         if route is None or route.available or route.status.pending:
             continue
         ended = (each for each in route.status.versions if each.state is State.END and each.failure)
         if (failed := next(ended, None)) is not None and failed.failure is not None:
             found[name] = failed.version, failed.failure
-    return dict(sorted(found.items()))
+    return found
 
 
-def unavailable_message(kind: str, failed: Mapping[str, tuple[int, Failure]]) -> str:
+def unreadable(names: Iterable[str], routes: Routes) -> dict[str, Failed]:
+    """The models without a version whose folders cannot be read: name -> None, and why."""
+    found: dict[str, Failed] = {}
+    for name in sorted(names):
+        route = routes.models.get(name)
+        if route is not None and not route.available and route.status.error is not None:
+            found[name] = None, route.status.error
+    return found
+
+
+def unavailable_message(kind: str, failed: Mapping[str, Failed]) -> str:
     """TensorFlow Serving's words for models that did not become available; `kind` is `servable` or `model`.
 
     Example:
@@ -195,8 +208,12 @@ def unavailable_message(kind: str, failed: Mapping[str, tuple[int, Failure]]) ->
         >>> unavailable_message("servable", {"m": (1, Failure(5, "no file"))})
         '1 servable(s) did not become available: {{name: m version: 1} due to error: NOT_FOUND: no file}, }'
     """
+
+    def servable(name: str, version: int | None) -> str:
+        return f"{{name: {name}}}" if version is None else f"{{name: {name} version: {version}}}"
+
     each = (
-        f"{{name: {name} version: {version}}} due to error: {failure.code_name}: {failure.message}}}, "
+        f"{servable(name, version)} due to error: {failure.code_name}: {failure.message}}}, "
         for name, (version, failure) in failed.items()
     )
     return f"{len(failed)} {kind}(s) did not become available: {{{''.join(each)}}}"

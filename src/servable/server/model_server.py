@@ -39,6 +39,7 @@ from servable.server.model_list import (
     check_models,
     failures,
     unavailable_message,
+    unreadable,
 )
 from servable.server.model_settings import ModelSettingsReader
 from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from servable.engines.load import Loaded
-    from servable.lifecycle import Aspired, Failure, Source
-    from servable.server.model_list import ModelConfig
+    from servable.lifecycle import Aspired, Source
+    from servable.server.model_list import Failed, ModelConfig
     from servable.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -247,12 +248,12 @@ class ModelServer:
     def _wait_for_models(self, names: Iterable[str], timeout: float) -> None:
         """Waits until each model answers or has failed."""
         missing: set[str] = set()
-        failed: dict[str, tuple[int, Failure]] = {}
+        failed: dict[str, Failed] = {}
 
         def is_over() -> bool:
             nonlocal missing, failed
             missing = {name for name in names if not self._answers(name)}
-            failed = failures(missing, self._routes, self._arriving)
+            failed = failures(missing, self._routes, self._arriving) | unreadable(missing, self._routes)
             return self._stopping or missing <= failed.keys()
 
         with self._changed:
@@ -269,7 +270,7 @@ class ModelServer:
         route = self._routes.models.get(name)
         return route is not None and bool(route.available)
 
-    def failed_models(self) -> dict[str, tuple[int, Failure]]:
+    def failed_models(self) -> dict[str, Failed]:
         """The models of the list that have no version and will get none: name -> the version that failed, and why."""
         with self._changed:
             return failures(self._list_source.configs, self._routes, self._arriving)
