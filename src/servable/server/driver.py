@@ -17,7 +17,7 @@ from servable.lifecycle import Failure, Load, Unload
 from servable.server.publish import first_load_is_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from servable.engines.load import Loaded
     from servable.lifecycle import Aspired, Manager, ModelOptions, Routes
@@ -82,15 +82,22 @@ class Driver:
         self._published: tuple[int, bool] | None = None
         self._started = False
         self._looked = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="servable-driver", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def aspire(self, aspired: list[Aspired], options: Mapping[str, ModelOptions]) -> threading.Event:
-        """Takes over what is wanted. From any thread. The event is set when the routes that follow are published."""
+        """Takes over what is wanted. From any thread.
+
+        Returns:
+            Set when the routes that follow are published, or never will be because the driver has ended.
+        """
         in_force = threading.Event()
         self._events.put(_Wanted(aspired, options, in_force))
+        if self._ended:
+            in_force.set()
         return in_force
 
     def stop(self, *, wait: bool = True) -> None:
@@ -101,6 +108,9 @@ class Driver:
         """
         self._events.put(_Stop())
         self._thread.join()
+        self._ended = True
+        while not self._events.empty():
+            _set_in_force([self._events.get()])
         servables = [loaded.servable for loaded in list(self._loaded.values())]
         self._loaded.clear()
         for servable in servables:
@@ -112,14 +122,13 @@ class Driver:
         while True:
             events = self._next_events()
             if any(isinstance(event, _Stop) for event in events):
+                _set_in_force(events)
                 return
             for event in events:
                 self._take(event)
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
-            for event in events:
-                if isinstance(event, _Wanted):
-                    event.in_force.set()
+            _set_in_force(events)
             # Only now: no request finds a version that is being unloaded.
             for action in actions:
                 self._begin(action)
@@ -193,3 +202,10 @@ class Driver:
                 action.model, action.version, _WAIT_ENDED_S,
             )  # fmt: skip
         self._events.put(_Ended(action))
+
+
+def _set_in_force(events: Iterable[_Event]) -> None:
+    """Lets those go on who wait for what they want to be in force."""
+    for event in events:
+        if isinstance(event, _Wanted):
+            event.in_force.set()
