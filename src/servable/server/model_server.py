@@ -25,6 +25,7 @@ from servable.lifecycle import (
     ManagerSettings,
     ModelOptions,
     Routes,
+    State,
     VersionPolicy,
     is_model_folder,
     version_policy,
@@ -336,6 +337,12 @@ class ModelServer:
     def _settings_of_version(self, model: str, version: int) -> ModelSettings:
         return self._version_settings.get((model, version)) or self._settings_of(model)
 
+    def _forget_ended(self, routes: Routes) -> None:
+        for model, version in list(self._version_settings):
+            known = routes.models[model].status.versions if model in routes.models else ()
+            if all(each.version != version or each.state is State.END for each in known):
+                self._version_settings.pop((model, version), None)
+
     def _load(self, action: Load) -> Loaded:
         settings = self._model_settings.last(action.path.parent)
         if self._list and self._list.version_settings:
@@ -352,6 +359,7 @@ class ModelServer:
         except ServableError:
             logger.exception("The routes could not be published; the ones before stay in force")
             return
+        self._forget_ended(routes)
         with self._changed:
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()
