@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,21 @@ def test_a_model_that_leaves_the_list_is_unloaded_and_may_come_back(
         assert server.wait_for(lambda routes: not routes.models["b"].available, 20)
         server.reload(configs(models, "a", "b"))
         assert server.routes.models["b"].available == (1,)
+
+
+def test_who_waits_for_a_list_hears_when_another_one_replaces_it(
+    serve: Callable[..., ModelServer], models: Path
+) -> None:
+    publish_onnx(models / "a", 1, constant(1))
+    (models / "b").mkdir()
+    server = serve("a")
+    server.wait_until_ready(20)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.reload, configs(models, "a", "b"))
+        assert server.wait_for(lambda routes: "b" in routes.models, 20)
+        server.reload(configs(models, "a"))
+        with pytest.raises(FailedPrecondition, match="Another list"):
+            waiting.result(20)
 
 
 def test_a_server_of_folders_has_no_list(models: Path) -> None:

@@ -221,7 +221,8 @@ class ModelServer:
 
         Raises:
             InvalidArgument: The list is not one that can be served, or changes the platform of a model.
-            FailedPrecondition: A label may not be set now, or the server was started without a list.
+            FailedPrecondition: A label may not be set now, the server was started without a list, or another list came
+                before the models of this one were loaded.
             DeadlineExceeded: The models were not there in time. Loading goes on.
             Unavailable: The server stopped meanwhile.
             ServableError: A new model cannot be loaded; the message says why.
@@ -234,6 +235,8 @@ class ModelServer:
             check_labels(models, known, self.routes, allow_unavailable=self._list.labels_for_unavailable)
             new = {config.name for config in models if config.name not in known}
             self._replace(models, self._list.looks)
+            with self._changed:
+                self._changed.notify_all()
         if wait:
             self._wait_for_models(new, self.settings.reload_timeout if timeout is None else timeout)
 
@@ -255,7 +258,8 @@ class ModelServer:
             nonlocal missing, failed
             missing = {name for name in names if not self._answers(name)}
             failed = failures(missing, self._routes, self._arriving) | unreadable(missing, self._routes)
-            return self._stopping or missing <= failed.keys()
+            is_replaced = not missing <= self._list_source.configs.keys()
+            return self._stopping or is_replaced or missing <= failed.keys()
 
         with self._changed:
             in_time = self._changed.wait_for(is_over, timeout)
@@ -264,8 +268,10 @@ class ModelServer:
         if not in_time:
             late = ", ".join(sorted(missing)[:_MOST_NAMED])
             raise DeadlineExceeded(f"These models have no version that answers after {timeout:g} s: {late}")
-        if missing:
+        if missing and self._stopping:
             raise Unavailable("The server is stopping")
+        if missing:
+            raise FailedPrecondition("Another list of models has replaced this one before its models were loaded")
 
     def _answers(self, name: str) -> bool:
         route = self._routes.models.get(name)
