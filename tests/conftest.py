@@ -91,6 +91,8 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         inference=apis("inference_pb2"),
         log=apis("prediction_log_pb2"),
         example=importlib.import_module("tensorflow.core.example.example_pb2"),
+        management=apis("model_management_pb2"),
+        config=importlib.import_module("tensorflow_serving.config.model_server_config_pb2"),
         tensor=tensors,
         floats=floats,
         prediction=apis("prediction_service_pb2_grpc").PredictionServiceStub,

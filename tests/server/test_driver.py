@@ -180,3 +180,10 @@ def test_stopping_unloads_everything(loaded: Callable[..., Loaded]) -> None:
     world.driver.stop()
     assert len(made) == 2
     assert all(each.servable.wait_ended(0) for each in made)
+
+
+def test_nobody_waits_for_routes_that_never_come(loaded: Callable[..., Loaded]) -> None:
+    world = World(loaded)
+    assert world.driver.aspire([], {}).wait(20)
+    world.driver.stop()
+    assert world.driver.aspire([], {}).wait(20)

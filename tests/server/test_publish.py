@@ -28,14 +28,14 @@ def model(*versions: VersionStatus, pending: bool = False, error: Failure | None
 
 
 def snapshot(routes: Routes, loaded: dict[tuple[str, int], Loaded], *, starting: bool = False) -> dict[str, Any]:
-    return json.loads(describe(routes, loaded, lambda name: PerModelSettings(), starting=starting).description)
+    return json.loads(describe(routes, loaded, lambda name, number: PerModelSettings(), starting=starting).description)
 
 
 def test_a_snapshot_names_every_available_version_with_its_servable(loaded: Callable[..., Loaded]) -> None:
     one, two = loaded(), loaded()
     route = model(version(2), version(1), version(3, State.LOADING), labels={"stable": 1}, default=2)
     described = describe(
-        Routes(1, {"m": route}), {("m", 1): one, ("m", 2): two}, lambda name: PerModelSettings(), starting=False
+        Routes(1, {"m": route}), {("m", 1): one, ("m", 2): two}, lambda name, number: PerModelSettings(), starting=False
     )
     assert described.servables == {"m/1": one.servable, "m/2": two.servable}
     found = json.loads(described.description)["models"]["m"]
@@ -74,6 +74,7 @@ def test_batching_says_how() -> None:
         batch="on", max_batch_rows=8, batch_timeout=0.002, allowed_batch_sizes=(4, 8), pad_batches=True
     )
     expected = {"max_rows": 8, "timeout_us": 2000, "allowed_sizes": [4, 8], "pad": True, "adaptive": False}
+    expected |= {"max_request_rows": 0, "split": False}
     assert batching(settings, batchable=False) == expected
 
 

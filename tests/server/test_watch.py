@@ -119,3 +119,42 @@ def test_looking_now_does_not_wait_for_the_poll(models: Path) -> None:
     watcher.look_now()
     reports.wait_for({"m": (1,)})
     watcher.stop()
+
+
+def test_who_does_not_follow_looks_once_and_when_told(models: Path) -> None:
+    publish_onnx(models / "m", 1, tiny_models.double())
+    reports = Reports()
+    source = FoldersSource(models, settle=0.0)
+    watcher = Watcher(source, [models], reports, poll_interval=0.01, settle=0.0, follow=False)
+    watcher.start()
+    reports.wait_for({"m": (1,)})
+    publish_onnx(models / "m", 2, tiny_models.double())
+    assert reports.count == 1
+    watcher.look_now()
+    reports.wait_for({"m": (2,)})
+    watcher.stop()
+    assert reports.count == 2
+
+
+def test_a_look_on_another_thread_sees_what_was_prepared_for_it(models: Path) -> None:
+    reports = Reports()
+    for number in (1, 2):
+        publish_onnx(models / "m", number, tiny_models.double())
+    watcher = Watcher(FoldersSource(models, settle=0.0), [], reports, poll_interval=NEVER, settle=0.0)
+    watcher.look_at_once(lambda: withdraw(models / "m", 1))
+    assert reports.last == {"m": (2,)}
+    watcher.stop()
+
+
+def test_a_folder_that_is_watched_from_later_on_is_seen_by_events(models: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    reports = Reports()
+    watcher = Watcher(FoldersSource(other, settle=0.0), [models], reports, poll_interval=NEVER, settle=0.0)
+    watcher.start()
+    reports.wait_for({})
+    watcher.watch([other])
+    wait_until_events_come(other, reports)
+    publish_onnx(other / "m", 1, tiny_models.double())
+    reports.wait_for({"m": (1,)})
+    watcher.stop()

@@ -1,19 +1,21 @@
 //! The server: start, apply, stop, metrics.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dataplane::{Code, Error, listen};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use crate::errors::to_python;
+use crate::errors::{from_python, to_python};
 use crate::servable::{Servable, parse};
 
 /// Sockets and routing.
 #[pyclass(frozen, module = "servable._native")]
 pub(crate) struct Server {
     settings: listen::Settings,
+    reload: Option<listen::ReloadHandler>,
     running: Mutex<Option<std::sync::Arc<listen::Server>>>,
 }
 
@@ -27,8 +29,10 @@ impl Server {
 #[pymethods]
 impl Server {
     #[new]
-    fn new(settings: &str) -> PyResult<Server> {
-        Ok(Server { settings: parse(settings).map_err(to_python)?, running: Mutex::new(None) })
+    #[pyo3(signature = (settings, reload = None))]
+    fn new(settings: &str, reload: Option<Py<PyAny>>) -> PyResult<Server> {
+        let settings = parse(settings).map_err(to_python)?;
+        Ok(Server { settings, reload: reload.map(reload_handler), running: Mutex::new(None) })
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<String> {
@@ -36,7 +40,8 @@ impl Server {
         if running.is_some() {
             return Err(to_python(Error::new(Code::FailedPrecondition, "The server was started already")));
         }
-        let server = py.detach(|| listen::Server::start(self.settings.clone())).map_err(to_python)?;
+        let server =
+            py.detach(|| listen::Server::start(self.settings.clone(), self.reload.clone())).map_err(to_python)?;
         let addresses =
             serde_json::to_string(server.addresses()).map_err(|error| to_python(Error::internal(error.to_string())))?;
         *running = Some(std::sync::Arc::new(server));
@@ -63,4 +68,13 @@ impl Server {
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }
+}
+
+fn reload_handler(function: Py<PyAny>) -> listen::ReloadHandler {
+    Arc::new(move |request| {
+        Python::attach(|py| {
+            let called = function.bind(py).call1((PyBytes::new(py, &request),));
+            called.map(drop).map_err(|error| from_python(py, &error))
+        })
+    })
 }

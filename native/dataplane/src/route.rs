@@ -76,6 +76,10 @@ pub struct BatchingSnapshot {
     pub pad: bool,
     #[serde(default)]
     pub adaptive: bool,
+    #[serde(default)]
+    pub max_request_rows: usize,
+    #[serde(default)]
+    pub split: bool,
 }
 
 fn default_queued_rows() -> usize {
@@ -335,6 +339,8 @@ impl Compiler<'_> {
             allowed_sizes: batching.allowed_sizes,
             pad: batching.pad,
             adaptive: batching.adaptive,
+            max_request_rows: batching.max_request_rows,
+            split: batching.split,
         });
         // What has not changed keeps its queue, with the requests that wait there.
         if let Some(same) = self.before.and_then(|model| model.versions.get(&number)).filter(|before| {

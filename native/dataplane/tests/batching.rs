@@ -17,7 +17,7 @@ use tokio::sync::oneshot::Receiver;
 
 fn batching(max_rows: usize) -> Batching {
     let limits = Limits { max_rows, timeout: Duration::ZERO, max_queued_rows: 100 };
-    Batching { limits, allowed_sizes: vec![], pad: false, adaptive: false }
+    Batching { limits, allowed_sizes: vec![], pad: false, adaptive: false, max_request_rows: 0, split: false }
 }
 
 fn queue(engine: AddOne, batching: Option<Batching>, max_queued_rows: usize) -> Arc<Queue> {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,18 @@ import click
 
 from servable.cli.folders import models_to_serve
 from servable.cli.options import MODELS_FOLDER, MODELS_VARIABLE, SettingsCommand, config_option
-from servable.errors import FailedPrecondition
+from servable.errors import FailedPrecondition, InvalidArgument
 from servable.server.logs import is_text, set_up_logging
 from servable.settings import load_server_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servable.cli.serve_display import Display
+    from servable.server import ModelServer
+    from servable.server.model_list import ModelList
     from servable.settings import ServerSettings
+    from servable.tfserving.reload import ConfigFilePoller
 
 
 @click.command(cls=SettingsCommand)
@@ -28,7 +32,7 @@ def serve(models: tuple[str, ...], config: str | None, **flags: Any) -> None:
 
     DIR is a folder of models (DIR/digits/1 is version 1 of the model digits) or the folder of one model. Several models
     from several places are given as NAME=DIR. Without an argument SERVABLE_MODELS names the folder, else it is
-    ./models.
+    ./models. --model-config-file names a list of models instead.
 
     A new version takes over without a failed request; when its folder is removed, the one before answers again.
 
@@ -38,23 +42,50 @@ def serve(models: tuple[str, ...], config: str | None, **flags: Any) -> None:
     Every option below can also be an environment variable (SERVABLE_REST_PORT) or stand in a file (rest_port = 8501).
     """
     settings = load_server_settings(flags, config=config).values
-    chosen = models_to_serve(models or (os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER,))
     set_up_logging(settings)
 
     # Everything from here on is late: `servable serve --help` need not wait for it.
-    from servable.cli.serve_loop import ServeLoop
+    from servable.cli.serve_loop import ServeLoop, leave_at_once
     from servable.server import ModelServer
 
     loop = ServeLoop()
-    server = ModelServer(chosen, settings, on_change=loop.changed)
+    server = ModelServer(_models(models, settings), settings, on_change=loop.changed)
     try:
         server.start()
     except FailedPrecondition as error:
         error.hint = error.hint or "--port and --rest-port choose other ports; 0 takes any free one, off none"
         raise
+    poller = _poller(server, settings)
     end = loop.run(server, _display(settings))
+    if poller:
+        poller.stop()
     if not (end.finished and end.idle):
-        _leave_at_once(0 if end.finished else 1)
+        leave_at_once(0 if end.finished else 1)
+
+
+def _models(arguments: tuple[str, ...], settings: ServerSettings) -> Path | dict[str, Path] | ModelList:
+    if not settings.model_config_file:
+        return models_to_serve(arguments or (os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER,))
+    if arguments:
+        raise InvalidArgument(
+            f"The models are named twice: by {', '.join(arguments)} and by {settings.model_config_file}",
+            hint="give folders, or --model-config-file",
+        )
+    from servable.server.model_list import ModelList
+    from servable.tfserving.configs import read_model_configs
+    from servable.tfserving.reload import reload_by_request
+
+    return ModelList(models=read_model_configs(settings.model_config_file), reload=reload_by_request)
+
+
+def _poller(server: ModelServer, settings: ServerSettings) -> ConfigFilePoller | None:
+    if not settings.model_config_file or not settings.model_config_poll:
+        return None
+    from servable.tfserving.reload import ConfigFilePoller
+
+    poller = ConfigFilePoller(server, settings.model_config_file, settings.model_config_poll)
+    poller.start()
+    return poller
 
 
 def _display(settings: ServerSettings) -> Display:
@@ -66,13 +97,3 @@ def _display(settings: ServerSettings) -> Display:
 
         return LiveTable()
     return LogLines()
-
-
-def _leave_at_once(status: int) -> None:
-    """Ends the process although threads still run in models.
-
-    An ordinary exit would take the interpreter away under them.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(status)

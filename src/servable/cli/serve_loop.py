@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from servable.cli.events import Events
 
@@ -131,6 +132,16 @@ class ServeLoop:
                 logging.shutdown()
                 os._exit(1)
         return None
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """Ends the process although threads still run in models.
+
+    An ordinary exit would take the interpreter away under them.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _in_flight(server: ModelServer) -> str:

@@ -23,6 +23,13 @@ _PERMANENT_CODES = frozenset({3, 9, 12, 15})  # INVALID_ARGUMENT, FAILED_PRECOND
 _UNKNOWN, _NOT_FOUND, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _UNAVAILABLE = 2, 5, 7, 8, 14
 
 
+_CODE_NAMES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+
+
 class State(StrEnum):
     """Public state of a version; the value is the name that goes over the wire."""
 
@@ -86,6 +93,11 @@ class Failure:
     code: int
     message: str
     permanent: bool = False
+
+    @property
+    def code_name(self) -> str:
+        """The name of its code, e.g. `NOT_FOUND`."""
+        return _CODE_NAMES[self.code] if 0 <= self.code < len(_CODE_NAMES) else "UNKNOWN"
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:

@@ -17,7 +17,7 @@ from servable.lifecycle import Failure, Load, Unload
 from servable.server.publish import first_load_is_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from servable.engines.load import Loaded
     from servable.lifecycle import Aspired, Manager, ModelOptions, Routes
@@ -33,6 +33,7 @@ _WAIT_STOPPED_S = 10.0
 class _Wanted:
     aspired: list[Aspired]
     options: Mapping[str, ModelOptions]
+    in_force: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Driver:
         manager: Decides. From `start` on only the driver's thread may touch it.
         load: Loads one version; runs on a thread of its own and may take long.
         publish: Makes routes the ones in force: `publish(routes, loaded, starting)`.
+        is_started: Whether the first load is over with these routes. Asked until it is.
     """
 
     def __init__(
@@ -69,23 +71,34 @@ class Driver:
         manager: Manager,
         load: Callable[[Load], Loaded],
         publish: Callable[[Routes, LoadedVersions, bool], None],
+        is_started: Callable[[Routes], bool] = first_load_is_over,
     ) -> None:
         self._manager = manager
         self._load = load
         self._publish = publish
+        self._is_started = is_started
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
         self._started = False
         self._looked = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="servable-driver", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def aspire(self, aspired: list[Aspired], options: Mapping[str, ModelOptions]) -> None:
-        """Takes over what is wanted. From any thread."""
-        self._events.put(_Wanted(aspired, options))
+    def aspire(self, aspired: list[Aspired], options: Mapping[str, ModelOptions]) -> threading.Event:
+        """Takes over what is wanted. From any thread.
+
+        Returns:
+            Set when the routes that follow are published, or never will be because the driver has ended.
+        """
+        in_force = threading.Event()
+        self._events.put(_Wanted(aspired, options, in_force))
+        if self._ended:
+            in_force.set()
+        return in_force
 
     def stop(self, *, wait: bool = True) -> None:
         """Ends the driver and releases everything that is loaded. Loads that still run are abandoned.
@@ -95,6 +108,9 @@ class Driver:
         """
         self._events.put(_Stop())
         self._thread.join()
+        self._ended = True
+        while not self._events.empty():
+            _set_in_force([self._events.get()])
         servables = [loaded.servable for loaded in list(self._loaded.values())]
         self._loaded.clear()
         for servable in servables:
@@ -106,11 +122,13 @@ class Driver:
         while True:
             events = self._next_events()
             if any(isinstance(event, _Stop) for event in events):
+                _set_in_force(events)
                 return
             for event in events:
                 self._take(event)
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
+            _set_in_force(events)
             # Only now: no request finds a version that is being unloaded.
             for action in actions:
                 self._begin(action)
@@ -130,7 +148,7 @@ class Driver:
     def _take(self, event: _Event) -> None:
         now = time.monotonic()
         match event:
-            case _Wanted(aspired, options):
+            case _Wanted(aspired, options, _):
                 # A version that is still being copied when the server starts belongs to the first load.
                 self._looked = self._looked or not any(item.settling and not item.versions for item in aspired)
                 self._manager.configure(options)
@@ -153,7 +171,7 @@ class Driver:
 
     def _publish_if_changed(self) -> None:
         routes = self._manager.routes()
-        self._started = self._started or (self._looked and first_load_is_over(routes))
+        self._started = self._started or (self._looked and self._is_started(routes))
         state = (routes.revision, self._started)
         if state != self._published:
             self._publish(routes, self._loaded, not self._started)
@@ -184,3 +202,10 @@ class Driver:
                 action.model, action.version, _WAIT_ENDED_S,
             )  # fmt: skip
         self._events.put(_Ended(action))
+
+
+def _set_in_force(events: Iterable[_Event]) -> None:
+    """Lets those go on who wait for what they want to be in force."""
+    for event in events:
+        if isinstance(event, _Wanted):
+            event.in_force.set()

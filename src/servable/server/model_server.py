@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from servable import _native
 from servable.engines.load import load_version
 from servable.engines.native import typed_errors
 from servable.engines.options import EngineOptions
-from servable.errors import InvalidArgument, ServableError, Unavailable
+from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
     SWAP_POLICIES,
     FolderSource,
@@ -24,28 +25,43 @@ from servable.lifecycle import (
     ManagerSettings,
     ModelOptions,
     Routes,
+    State,
     VersionPolicy,
     is_model_folder,
     version_policy,
 )
 from servable.server.driver import Driver
 from servable.server.memory import default_budget
+from servable.server.model_list import (
+    Looks,
+    ModelList,
+    ModelListSource,
+    check_labels,
+    check_models,
+    failures,
+    unavailable_message,
+    unreadable,
+)
 from servable.server.model_settings import ModelSettingsReader
-from servable.server.publish import LoadedVersions, describe, not_ready
+from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
 from servable.server.report import ServerReport, report_on
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from servable.engines.load import Loaded
     from servable.lifecycle import Aspired, Source
+    from servable.server.model_list import Failed, ModelConfig
     from servable.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
+
+_WAIT_IN_FORCE_S = 60.0
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,8 @@ class ModelServer:
     """Serves the models of a folder over REST and gRPC, and follows what happens in it.
 
     Args:
-        models: A folder of model folders, one model folder, or model names with their folders.
+        models: A folder of model folders, one model folder, model names with their folders, or a list that `reload` can
+            replace.
         settings: See `servable config`.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
@@ -79,7 +96,7 @@ class ModelServer:
 
     def __init__(
         self,
-        models: str | Path | Mapping[str, str | Path],
+        models: str | Path | Mapping[str, str | Path] | ModelList,
         settings: ServerSettings | None = None,
         *,
         on_change: Callable[[Routes], None] | None = None,
@@ -87,21 +104,37 @@ class ModelServer:
         self.settings = settings or ServerSettings()
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
-        source, folders = _source(models, self.settings, self._policy_of)
-        self._native = _native.Server(json.dumps(_native_settings(self.settings)))
-        self._driver = Driver(_manager(self.settings), self._load, self._publish)
+        self._list = models if isinstance(models, ModelList) else None
+        self._list_source = ModelListSource(self._policy_of, self.settings.settle)
+        if isinstance(models, ModelList):
+            self._list_source.replace(models.models)
+            check_labels(models.models, {}, Routes(), allow_unavailable=models.labels_for_unavailable)
+            source: Source = self._list_source
+            folders = [config.base_path for config in models.models]
+        else:
+            source, folders = _source(models, self.settings, self._policy_of)
+        self._native = _native.Server(
+            json.dumps(_native_settings(self.settings)),
+            _reload_by_clients(self) if self._list and self._list.reload else None,
+        )
+        self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
         self._watcher = Watcher(
             source,
             folders,
             self._report,
             poll_interval=self.settings.poll_interval,
             settle=self.settings.settle,
+            follow=self._list is None or self._list.looks is Looks.FOLLOW,
         )
         self._routes = Routes()
         self._loaded: LoadedVersions = {}
         self._starting = True
         self._changed = threading.Condition()
         self._folders: dict[str, Path] = {}
+        self._version_settings: dict[tuple[str, int], ModelSettings] = {}
+        self._arriving: frozenset[str] = frozenset()
+        self._replacing = threading.Lock()
+        self._stopping = False
         self._stopped = False
         self._finished: bool | None = None
         self.addresses = Addresses(None, None, None)
@@ -117,7 +150,8 @@ class ModelServer:
         with typed_errors():
             self.addresses = Addresses(**json.loads(self._native.start()))
         self._driver.start()
-        self._watcher.start()
+        if self._list is None or self._list.looks is not Looks.NEVER:
+            self._watcher.start()
         return self.addresses
 
     def wait_until_ready(self, timeout: float | None = 60.0) -> None:
@@ -141,6 +175,9 @@ class ModelServer:
         Returns:
             Whether every accepted request was finished.
         """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
         if self._finished is None:
             self._finished = self._native.stop(self.settings.grace_period if grace is None else grace)
         return self._finished
@@ -169,6 +206,81 @@ class ModelServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    # --- another list of models
+
+    def reload(self, models: Sequence[ModelConfig], timeout: float | None = None, *, wait: bool = True) -> None:
+        """Replaces the list of models: what is missing from it is unloaded, what is new in it is loaded.
+
+        The list is taken as a whole or refused as a whole. It stays in force where a new model then fails to load.
+
+        Args:
+            models: The new list.
+            timeout: Seconds to wait for the new models; the setting `reload_timeout` if None.
+            wait: Until each model that was not in the list before has a version that answers.
+
+        Raises:
+            InvalidArgument: The list is not one that can be served, or changes the platform of a model.
+            FailedPrecondition: A label may not be set now, the server was started without a list, or another list came
+                before the models of this one were loaded.
+            DeadlineExceeded: The models were not there in time. Loading goes on.
+            Unavailable: The server stopped meanwhile.
+            ServableError: A new model cannot be loaded; the message says why.
+        """
+        if self._list is None:
+            raise FailedPrecondition("The server follows folders: it has no list of models that could be replaced")
+        with self._replacing:
+            known = self._list_source.configs
+            check_models(models, known)
+            check_labels(models, known, self.routes, allow_unavailable=self._list.labels_for_unavailable)
+            new = {config.name for config in models if config.name not in known}
+            self._replace(models, self._list.looks)
+            with self._changed:
+                self._changed.notify_all()
+        if wait:
+            self._wait_for_models(new, self.settings.reload_timeout if timeout is None else timeout)
+
+    def _replace(self, models: Sequence[ModelConfig], looks: Looks) -> None:
+        if looks is Looks.NEVER:
+            self._list_source.replace(models)
+            return
+        self._watcher.watch(config.base_path for config in models)
+        in_force = self._watcher.look_at_once(lambda: self._list_source.replace(models))
+        if isinstance(in_force, threading.Event):
+            in_force.wait(_WAIT_IN_FORCE_S)
+
+    def _wait_for_models(self, names: Iterable[str], timeout: float) -> None:
+        """Waits until each model answers or has failed."""
+        missing: set[str] = set()
+        failed: dict[str, Failed] = {}
+
+        def is_over() -> bool:
+            nonlocal missing, failed
+            missing = {name for name in names if not self._answers(name)}
+            failed = failures(missing, self._routes, self._arriving) | unreadable(missing, self._routes)
+            is_replaced = not missing <= self._list_source.configs.keys()
+            return self._stopping or is_replaced or missing <= failed.keys()
+
+        with self._changed:
+            in_time = self._changed.wait_for(is_over, timeout)
+        if failed:
+            raise ServableError(unavailable_message("model", failed))
+        if not in_time:
+            late = ", ".join(sorted(missing)[:_MOST_NAMED])
+            raise DeadlineExceeded(f"These models have no version that answers after {timeout:g} s: {late}")
+        if missing and self._stopping:
+            raise Unavailable("The server is stopping")
+        if missing:
+            raise FailedPrecondition("Another list of models has replaced this one before its models were loaded")
+
+    def _answers(self, name: str) -> bool:
+        route = self._routes.models.get(name)
+        return route is not None and bool(route.available)
+
+    def failed_models(self) -> dict[str, Failed]:
+        """The models of the list that have no version and will get none: name -> the version that failed, and why."""
+        with self._changed:
+            return failures(self._list_source.configs, self._routes, self._arriving)
 
     # --- what is there
 
@@ -203,40 +315,82 @@ class ModelServer:
     def _policy_of(self, folder: Path) -> VersionPolicy:
         return version_policy(self._model_settings.read(folder).version_policy)
 
-    def _report(self, aspired: list[Aspired]) -> None:
+    def _is_started(self, routes: Routes) -> bool:
+        if self._list is None or not self._list.wait_for_all:
+            return first_load_is_over(routes)
+        listed = self._list_source.configs
+        return all(name in routes.models and routes.models[name].available for name in listed)
+
+    def _report(self, aspired: list[Aspired]) -> threading.Event:
+        self._arriving = frozenset(item.model for item in aspired if item.settling and not item.versions)
         options = {}
         for item in aspired:
             places = (*item.versions, *item.fallbacks)
             if places:
                 self._folders[item.model] = places[0].path.parent
             options[item.model] = self._options_of(item.model)
-        self._driver.aspire(aspired, options)
+        return self._driver.aspire(aspired, options)
 
     def _options_of(self, model: str) -> ModelOptions:
         settings = self._settings_of(model)
-        return ModelOptions(dict(settings.labels), SWAP_POLICIES[settings.swap_policy])
+        listed = self._list_source.configs.get(model)
+        labels = settings.labels if listed is None or listed.labels is None else listed.labels
+        return ModelOptions(dict(labels), SWAP_POLICIES[settings.swap_policy])
 
     def _settings_of(self, model: str) -> ModelSettings:
         return self._model_settings.last(self._folders.get(model))
 
+    def _settings_of_version(self, model: str, version: int) -> ModelSettings:
+        return self._version_settings.get((model, version)) or self._settings_of(model)
+
+    def _forget_ended(self, routes: Routes) -> None:
+        for model, version in list(self._version_settings):
+            known = routes.models[model].status.versions if model in routes.models else ()
+            if all(each.version != version or each.state is State.END for each in known):
+                self._version_settings.pop((model, version), None)
+
     def _load(self, action: Load) -> Loaded:
         settings = self._model_settings.last(action.path.parent)
+        if self._list and self._list.version_settings:
+            settings = self._list.version_settings(action.path, settings)
+            self._version_settings[action.model, action.version] = settings
         threads = EngineOptions(settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores())
         return load_version(action.path, threads)
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
-        snapshot = describe(routes, loaded, self._settings_of, starting=starting)
+        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting)
         try:
             with typed_errors():
                 self._native.apply(snapshot.description, snapshot.servables)
         except ServableError:
             logger.exception("The routes could not be published; the ones before stay in force")
             return
+        self._forget_ended(routes)
         with self._changed:
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()
         if self._on_change:
             self._on_change(routes)
+
+
+def _reload_by_clients(server: ModelServer) -> Callable[[bytes], None]:
+    """What the data plane calls. It must not keep the server alive, which owns the data plane."""
+    reference = weakref.ref(server)
+
+    def reload(request: bytes) -> None:
+        server = reference()
+        handler = server._list.reload if server and server._list else None  # noqa: SLF001  # part of it
+        if server is None or handler is None:
+            raise Unavailable("The server is stopping")
+        try:
+            handler(server, request)
+        except ServableError:
+            raise
+        except Exception as error:
+            logger.exception("The reload failed")
+            raise Internal(f"The reload failed: {type(error).__name__}: {error}") from error
+
+    return reload
 
 
 def _cores() -> int:

@@ -38,7 +38,7 @@ class Snapshot:
 def describe(
     routes: Routes,
     loaded: Mapping[tuple[str, int], Loaded],
-    settings_of: Callable[[str], PerModelSettings],
+    settings_of: Callable[[str, int], PerModelSettings],
     *,
     starting: bool,
 ) -> Snapshot:
@@ -47,13 +47,13 @@ def describe(
     Args:
         routes: What the manager published.
         loaded: By model and version; holds every available version.
-        settings_of: The settings of a model.
+        settings_of: The settings of a version of a model.
         starting: The first load is not over: unknown models may still come.
     """
     servables: dict[str, _native.Servable] = {}
     models = {}
     for name, route in routes.models.items():
-        models[name] = _model(name, route, loaded, settings_of(name))
+        models[name] = _model(name, route, loaded, settings_of)
         for version in route.available:
             servables[_key(name, version)] = loaded[name, version].servable
     reasons = ["The models are still being loaded"] if starting else not_ready(routes)
@@ -98,8 +98,12 @@ def _trouble(status: ModelStatus) -> str:
 
 
 def _model(
-    name: str, route: ModelRoute, loaded: Mapping[tuple[str, int], Loaded], settings: PerModelSettings
+    name: str,
+    route: ModelRoute,
+    loaded: Mapping[tuple[str, int], Loaded],
+    settings_of: Callable[[str, int], PerModelSettings],
 ) -> dict[str, Any]:
+    settings = {version: settings_of(name, version) for version in route.available}
     return {
         "default": route.default,
         "labels": dict(route.labels),
@@ -107,8 +111,8 @@ def _model(
         "versions": {
             str(version): {
                 "servable": _key(name, version),
-                "batching": batching(settings, batchable=loaded[name, version].batchable),
-                "max_queued_rows": settings.max_queued_rows,
+                "batching": batching(settings[version], batchable=loaded[name, version].batchable),
+                "max_queued_rows": settings[version].max_queued_rows,
             }
             for version in route.available
         },
@@ -127,6 +131,8 @@ def batching(settings: PerModelSettings, *, batchable: bool) -> dict[str, Any] |
         "pad": settings.pad_batches,
         # Left to itself, the data plane makes batches only while it measures that they are worth it.
         "adaptive": settings.batch == "auto",
+        "max_request_rows": settings.max_request_rows,
+        "split": settings.split_requests,
     }
 
 

@@ -32,28 +32,34 @@ class Watcher:
         report: Called on the watcher's thread with the whole list of what is wanted.
         poll_interval: Seconds between looks where no event comes.
         settle: Seconds after which a folder that is still being copied is looked at again.
+        follow: Whether to look by itself after the first time; else only while something is still being copied, and
+            when told to.
     """
 
     def __init__(
         self,
         source: Source,
         folders: Iterable[Path],
-        report: Callable[[list[Aspired]], None],
+        report: Callable[[list[Aspired]], object],
         *,
         poll_interval: float,
         settle: float,
+        follow: bool = True,
     ) -> None:
         self._source = source
         self._folders = list(folders)
         self._report = report
-        self._poll_interval = poll_interval
+        self._poll_interval = poll_interval if follow else None
         self._settle = settle
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._look_again_and_again, name="servable-looks", daemon=True),
-            threading.Thread(target=self._watch, name="servable-watch", daemon=True),
         ]
+        if follow:
+            self._threads.append(threading.Thread(target=self._watch, name="servable-watch", daemon=True))
+        # One look at a time: `look_at_once` is called from other threads.
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         for thread in self._threads:
@@ -63,25 +69,41 @@ class Watcher:
         """Looks again without waiting for an event."""
         self._changed.set()
 
+    def watch(self, folders: Iterable[Path]) -> None:
+        """Replaces the folders that are watched for changes."""
+        self._folders = list(folders)
+
+    def look_at_once(self, prepare: Callable[[], None]) -> object:
+        """Looks on the thread of the caller, after `prepare`, between other looks; returns what `report` returned."""
+        with self._looking:
+            prepare()
+            aspired = self._source.look(time.monotonic())
+            done = self._report(aspired)
+        # The watcher's own thread looks again at what is still being copied.
+        self._changed.set()
+        return done
+
     def stop(self) -> None:
         self._stopping.set()
         self._changed.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # started at all
+                thread.join()
 
     def _look_again_and_again(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
             pause = self._poll_interval
             try:
-                aspired = self._source.look(time.monotonic())
+                with self._looking:
+                    aspired = self._source.look(time.monotonic())
+                    self._report(aspired)
             except Exception:
                 # A source tells its troubles in what it returns; this is a fault, and must not end the watching.
                 logger.exception("The look at the models failed")
             else:
-                self._report(aspired)
                 if any(item.settling for item in aspired):
-                    pause = min(pause, self._settle)
+                    pause = self._settle if pause is None else min(pause, self._settle)
             self._changed.wait(pause)
 
     def _watch(self) -> None:
@@ -89,7 +111,8 @@ class Watcher:
         import watchfiles
 
         while not self._stopping.is_set():
-            present = [folder for folder in self._folders if folder.is_dir()]
+            folders = self._folders
+            present = [folder for folder in folders if folder.is_dir()]
             try:
                 changes = watchfiles.watch(
                     *present,
@@ -107,8 +130,9 @@ class Watcher:
                     if change or not begun:
                         self._changed.set()
                     begun = True
-                    if len(present) < sum(folder.is_dir() for folder in self._folders):
+                    if self._folders is not folders or len(present) < sum(folder.is_dir() for folder in folders):
                         break  # a folder came that is not watched yet
             except (OSError, RuntimeError) as error:
                 logger.warning("File events are not to be had (%s): polling every %g s", error, self._poll_interval)
-            self._stopping.wait(_RETRY_WATCH_S)
+            if self._folders is folders:
+                self._stopping.wait(_RETRY_WATCH_S)

@@ -255,3 +255,8 @@ def _check_batching(settings: PerModelSettings) -> None:
             f"The last of allowed_batch_sizes is {sizes[-1]}, but max_batch_rows is {settings.max_batch_rows}",
             hint="make the two equal",
         )
+    if 0 < settings.max_request_rows < settings.max_batch_rows:
+        raise SettingsError(
+            f"max_request_rows is {settings.max_request_rows}, but a batch holds up to {settings.max_batch_rows} rows",
+            hint="make max_request_rows at least max_batch_rows, or 0",
+        )

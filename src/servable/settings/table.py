@@ -68,6 +68,18 @@ class PerModelSettings:
         "join rows of different lengths by padding them to the longest",
         section="Batching",
     )
+    max_request_rows: int = _setting(
+        0,
+        kinds.integer(0, 1 << 30),
+        "most rows in one request to a version that is batched, at least max_batch_rows; 0 for no limit",
+        section="Batching",
+    )
+    split_requests: bool = _setting(
+        False,
+        kinds.BOOL,
+        "run requests that are larger than a batch in parts; else each is a batch of its own",
+        section="Batching",
+    )
     max_queued_rows: int = _setting(
         10_000,
         kinds.integer(1, 1 << 30),
@@ -166,6 +178,21 @@ class ServerSettings(PerModelSettings):
         1.0,
         kinds.DURATION,
         "how long a version without a manifest must be unchanged before it is loaded",
+        section="Models and versions",
+    )
+    model_config_file: str = _setting(
+        "",
+        kinds.PATH,
+        "list of models in TensorFlow Serving's form (a text ModelServerConfig), instead of a folder of models",
+        section="Models and versions",
+    )
+    model_config_poll: float = _setting(
+        0.0, kinds.DURATION, "how often to read model_config_file again; 0 for once", section="Models and versions"
+    )
+    reload_timeout: float = _setting(
+        600.0,
+        kinds.DURATION,
+        "how long a client that sends a new list of models waits for them to be loaded",
         section="Models and versions",
     )
     memory_budget: int = _setting(

@@ -121,6 +121,26 @@ pub(crate) fn split(outputs: &[Tensor], rows: &[usize], total: usize) -> Result<
         .collect())
 }
 
+/// Puts the outputs of the parts of one request together again; `rows` are the rows of the parts.
+///
+/// # Errors
+/// Those of [`split`], and `INVALID_ARGUMENT` when the parts' outputs differ behind dimension 0.
+pub(crate) fn unite(parts: &[Vec<Tensor>], rows: &[usize]) -> Result<Vec<Tensor>> {
+    for (outputs, &count) in parts.iter().zip(rows) {
+        split(outputs, &[count], count)?;
+    }
+    let total = rows.iter().sum();
+    (0..parts.first().map_or(0, Vec::len))
+        .map(|index| {
+            let outputs: Vec<&Tensor> = parts.iter().map(|part| &part[index]).collect();
+            if outputs.iter().any(|output| output.shape[1..] != outputs[0].shape[1..]) {
+                return Err(Error::invalid("The outputs of the parts of a split request have different shapes"));
+            }
+            join(&outputs, total, false)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +183,15 @@ mod tests {
         let (a, b) = (floats(&[1, 2, 1], &[1., 2.]), floats(&[1, 1, 2], &[3., 4.]));
         let joined = join(&[&a, &b], 2, true).unwrap();
         assert_eq!(joined, floats(&[2, 2, 2], &[1., 1., 2., 1., 3., 4., 3., 3.]));
+    }
+
+    #[test]
+    fn parts_are_put_together_in_their_order_and_only_where_they_fit() {
+        let (a, b) = (floats(&[2, 1], &[1., 2.]), floats(&[1, 1], &[3.]));
+        let united = unite(&[vec![a.clone()], vec![b.clone()]], &[2, 1]).unwrap();
+        assert_eq!(united, vec![floats(&[3, 1], &[1., 2., 3.])]);
+        assert!(unite(&[vec![a.clone()], vec![b]], &[2, 2]).is_err());
+        assert!(unite(&[vec![a], vec![floats(&[1, 2], &[3., 4.])]], &[2, 1]).is_err());
     }
 
     #[test]

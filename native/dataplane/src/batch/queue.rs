@@ -52,6 +52,16 @@ impl Task {
         self.rows.unwrap_or(1)
     }
 
+    /// Itself cut into tasks of at most `max_rows` rows each, to be run one by one.
+    pub(crate) fn parts(&self, max_rows: usize) -> Vec<Task> {
+        let rows = self.row_count();
+        let part = |start: usize| {
+            let inputs = self.inputs.iter().map(|input| input.slice_rows(start, rows.min(start + max_rows))).collect();
+            Task::new(self.signature.clone(), inputs, self.outputs.clone(), self.deadline)
+        };
+        (0..rows).step_by(max_rows.max(1)).map(part).collect()
+    }
+
     fn answer(self, result: Result<Answer>) {
         if let Some(reply) = self.reply {
             // The receiver may be gone: then nobody wants the answer.
@@ -103,6 +113,10 @@ pub struct Batching {
     ///
     /// [`Pace::gains_from_batches`]: crate::servable::Pace::gains_from_batches
     pub adaptive: bool,
+    /// Most rows of one request; 0: any number.
+    pub max_request_rows: usize,
+    /// Requests with more rows than a batch may have are run in parts; else they are batches of their own.
+    pub split: bool,
 }
 
 /// Runs at once, for engines that bound them, and where the queue stands with the engine threads.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::{Core, local};
 use crate::batch::Task;
-use crate::batch::queue::{Answer, timed_out};
+use crate::batch::join::unite;
+use crate::batch::queue::{Answer, Batching, timed_out};
 use crate::metrics::{Api, Protocol, UNKNOWN_MODEL};
 use crate::route::Version;
 use crate::wire::{Signature, Text};
@@ -15,6 +18,12 @@ use crate::{Code, Error, Result};
 pub(super) async fn infer(core: &Core, version: &Arc<Version>, task: Task) -> Result<Answer> {
     check_rows(core, &task)?;
     let queue = &version.queue;
+    if let Some(batching) = queue.batching().filter(|batching| task.row_count() > batching.limits.max_rows) {
+        check_request_rows(batching, &task)?;
+        if batching.split {
+            return infer_parts(core, version, &task, batching.limits.max_rows).await;
+        }
+    }
     let deadline = task.deadline;
     let answer = if queue.runs_inline(task.row_count()) {
         match queue.batching() {
@@ -23,13 +32,40 @@ pub(super) async fn infer(core: &Core, version: &Arc<Version>, task: Task) -> Re
             Some(_) => local::submit(queue, task)?.await,
         }
     } else {
-        let receiver = core.pool.submit(queue, task)?;
-        match deadline {
-            None => receiver.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| timed_out())?,
-        }
+        in_time(deadline, core.pool.submit(queue, task)?).await?
     };
     answer.unwrap_or_else(|_| Err(stopped()))
+}
+
+type Answered = std::result::Result<Result<Answer>, oneshot::error::RecvError>;
+
+async fn in_time(deadline: Option<Instant>, receiver: oneshot::Receiver<Result<Answer>>) -> Result<Answered> {
+    match deadline {
+        None => Ok(receiver.await),
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| timed_out()),
+    }
+}
+
+/// Runs a request that is larger than a batch in parts, side by side where engine threads are free.
+async fn infer_parts(core: &Core, version: &Arc<Version>, task: &Task, max_rows: usize) -> Result<Answer> {
+    let parts = task.parts(max_rows);
+    let rows: Vec<usize> = parts.iter().map(Task::row_count).collect();
+    let submit = |part| core.pool.submit(&version.queue, part);
+    let receivers = parts.into_iter().map(submit).collect::<Result<Vec<_>>>()?;
+    let mut outputs = Vec::with_capacity(rows.len());
+    for receiver in receivers {
+        outputs.push(in_time(task.deadline, receiver).await?.unwrap_or_else(|_| Err(stopped()))?.outputs);
+    }
+    unite(&outputs, &rows).map(|outputs| Answer { outputs })
+}
+
+fn check_request_rows(batching: &Batching, task: &Task) -> Result<()> {
+    let (rows, limit) = (task.row_count(), batching.max_request_rows);
+    if limit > 0 && rows > limit {
+        return Err(Error::invalid(format!("Task size {rows} is larger than maximum input batch size {limit}"))
+            .with_reason("too_many_rows"));
+    }
+    Ok(())
 }
 
 fn check_rows(core: &Core, task: &Task) -> Result<()> {

@@ -141,7 +141,7 @@ async fn handle(core: &Arc<Core>, head: &Head, body: Bytes, account: &mut Accoun
         return oip_grpc::call(core, call(method), account).await.map(Outcome::Message);
     }
     if let Some(method) = path.strip_prefix(tfs_grpc::MODEL) {
-        return tfs_grpc::model(core, &call(method)).map(Outcome::Message);
+        return tfs_grpc::model(core, &call(method)).await.map(Outcome::Message);
     }
     match path.strip_prefix(health::PREFIX) {
         Some(method) => health::call(core, &call(method)),

@@ -15,6 +15,7 @@ mod oip_rest;
 mod ops;
 mod path;
 mod patience;
+mod reload;
 mod rest;
 mod settings;
 mod tfs_grpc;
@@ -37,6 +38,8 @@ use crate::servable::Servable;
 use crate::{Code, Error, Result};
 
 use access_log::AccessLog;
+pub use reload::ReloadHandler;
+use reload::Reloads;
 pub use settings::Settings;
 use settings::thread_count;
 use threads::{IoThreads, Listener};
@@ -48,6 +51,7 @@ struct Core {
     metrics: Metrics,
     pool: Pool,
     access_log: Option<AccessLog>,
+    reloads: Reloads,
     stopping: AtomicBool,
 }
 
@@ -81,10 +85,11 @@ pub struct Server {
 
 impl Server {
     /// Binds the sockets and starts all threads. Until the first snapshot is applied, requests are told to come back.
+    /// `reload` is called when a client sends a new list of models.
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started.
-    pub fn start(settings: Settings) -> Result<Server> {
+    pub fn start(settings: Settings, reload: Option<ReloadHandler>) -> Result<Server> {
         let failed = |what: &str, error: std::io::Error| {
             Error::new(Code::FailedPrecondition, format!("{what}: {error}")).with_reason("start")
         };
@@ -105,6 +110,7 @@ impl Server {
             metrics: Metrics::default(),
             pool,
             access_log,
+            reloads: Reloads::new(reload),
             stopping: AtomicBool::new(false),
             settings,
         });

@@ -80,16 +80,20 @@ async fn metadata(core: &Core, call: &Call) -> Result<Vec<u8>> {
 }
 
 /// A method of ModelService.
-pub(super) fn model(core: &Core, call: &Call) -> Result<Vec<u8>> {
+pub(super) async fn model(core: &Core, call: &Call) -> Result<Vec<u8>> {
     match call.method.as_str() {
         "GetModelStatus" => status(core, call),
-        "HandleReloadConfigRequest" => Err(Error::new(
-            Code::Unimplemented,
-            "HandleReloadConfigRequest is not served by this release; models follow their folders",
-        )
-        .with_reason("not_served")),
+        "HandleReloadConfigRequest" => reload(core, call).await,
         _ => Err(unknown_method(&format!("{MODEL}{}", call.method))),
     }
+}
+
+/// Not bound by the limit for answers: it waits for models to be loaded, which has a limit of its own.
+async fn reload(core: &Core, call: &Call) -> Result<Vec<u8>> {
+    core.reloads.run(call.message.clone()).await?;
+    let mut frame = framed(16);
+    tf::status::write_reload_response(&mut frame);
+    Ok(frame)
 }
 
 fn status(core: &Core, call: &Call) -> Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! `tensorflow.serving.GetModelStatus`.
+//! `tensorflow.serving.ModelService`: GetModelStatus, and the answer of HandleReloadConfigRequest.
 
 use bytes::Bytes;
 use prost::Message;
@@ -26,6 +26,17 @@ pub fn read_status_request(body: &Bytes) -> Result<Option<ModelSpec>> {
 pub fn write_status_response(out: &mut Vec<u8>, versions: &[VersionStatus]) {
     let model_version_status = versions.iter().map(ModelVersionStatus::from).collect();
     append(out, &GetModelStatusResponse { model_version_status });
+}
+
+/// Appends the serialized `ReloadConfigResponse` of a reload that succeeded: a status without an error.
+pub fn write_reload_response(out: &mut Vec<u8>) {
+    append(out, &ReloadConfigResponse { status: Some(StatusProto::default()) });
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReloadConfigResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<StatusProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -84,6 +95,13 @@ mod tests {
         let fine = VersionStatus { version: 7, state: VersionState::Available, code: Code::Ok, message: String::new() };
         write_status_response(&mut out, &[failed, fine]);
         assert_eq!(out, crate::wire::fixtures::read("tf_status_response"));
+    }
+
+    #[test]
+    fn a_reload_that_succeeded_answers_with_an_empty_status() {
+        let mut out = Vec::new();
+        write_reload_response(&mut out);
+        assert_eq!(out, [0x0a, 0x00]);
     }
 
     #[test]

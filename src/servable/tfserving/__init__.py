@@ -1,0 +1,1 @@
+"""TensorFlow Serving's command line and config files, turned into settings and lists of models."""

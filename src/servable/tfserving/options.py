@@ -1,0 +1,229 @@
+"""From the flags of `tensorflow_model_server` to the settings of the server and its list of models."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from servable.errors import InvalidArgument, Unimplemented
+from servable.lifecycle import Latest
+from servable.server.model_list import Looks, ModelConfig, ModelList
+from servable.settings import ServerSettings
+from servable.tfserving.configs import (
+    BatchingParameters,
+    SslConfig,
+    base_path,
+    batching_parameters,
+    read_batching_parameters,
+    read_metrics_path,
+    read_model_configs,
+    read_ssl_config,
+    version_batching,
+)
+from servable.tfserving.flags import FLAGS
+from servable.tfserving.reload import reload_by_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from servable.tfserving.flags import CommandLine
+
+logger = logging.getLogger(__name__)
+
+# A message may have any size there; what wait and run together is bounded.
+_MAX_BODY = 2**31 - 1
+_MAX_QUEUED = 4 << 30
+_LONGEST_S = 366 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFlags:
+    """What the flags say to engines.
+
+    Attributes:
+        intra_op_threads: Threads inside one operation; 0 where nothing is said.
+        inter_op_threads: Operations side by side; 0 where nothing is said.
+        tags: Which meta graph of a SavedModel.
+        gpu_memory_fraction: Share of each GPU's memory; 0 where nothing is said.
+        session_config_file: A text ConfigProto; empty for none.
+        prefer_tflite: Take `model.tflite` of a version that has both.
+    """
+
+    intra_op_threads: int
+    inter_op_threads: int
+    tags: tuple[str, ...]
+    gpu_memory_fraction: float
+    session_config_file: str
+    prefer_tflite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Everything that a command line asks for.
+
+    Attributes:
+        settings: Of the server.
+        models: The first list of models.
+        engine: For engines.
+        config_file: Where the list was read from; empty where flags name the model.
+        config_poll: Seconds between reading it again; 0 for never.
+    """
+
+    settings: ServerSettings
+    models: ModelList
+    engine: EngineFlags
+    config_file: str
+    config_poll: float
+
+
+def serve_options(line: CommandLine) -> ServeOptions:
+    """What a command line asks for. Reads the files that it names, and logs what has no effect.
+
+    Raises:
+        NotFound: A file is not there.
+        InvalidArgument: A value or a file cannot be used.
+        Unimplemented: A flag asks for what this server does not do, and must not be passed over.
+    """
+    flags = line.values
+    _check(flags)
+    _log_without_effect(line)
+    engine = _engine(flags)
+    config_file = flags["model_config_file"]
+    models = read_model_configs(config_file) if config_file else (_single_model(flags),)
+    if flags["ssl_config_file"]:
+        _refuse_tls(read_ssl_config(flags["ssl_config_file"]))
+    batching = _batching(flags)
+    return ServeOptions(
+        settings=_settings(flags, engine, batching),
+        models=ModelList(
+            models=models,
+            looks=_looks(flags["file_system_poll_wait_seconds"]),
+            wait_for_all=True,
+            labels_for_unavailable=flags["allow_version_labels_for_unavailable_models"],
+            version_settings=version_batching if batching and flags["enable_per_model_batching_parameters"] else None,
+            reload=reload_by_request,
+        ),
+        engine=engine,
+        config_file=config_file,
+        config_poll=max(flags["model_config_file_poll_wait_seconds"], 0) if config_file else 0,
+    )
+
+
+def _check(flags: Mapping[str, Any]) -> None:
+    if not flags["model_base_path"] and not flags["model_config_file"]:
+        raise InvalidArgument("Both server_options.model_base_path and server_options.model_config_file are empty!")
+    if flags["port"] == 0 and not flags["grpc_socket_path"]:
+        raise InvalidArgument("server_options.grpc_port is not set.")
+    for name in ("port", "rest_api_port"):
+        if not 0 <= flags[name] <= 65535:
+            raise InvalidArgument(f"{name} must be from 0 to 65535; was {flags[name]}")
+    if flags["batching_parameters_file"] and not flags["enable_batching"]:
+        raise InvalidArgument(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
+    together = ("tensorflow_session_parallelism", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism")
+    if all(flags[name] for name in together):
+        raise InvalidArgument(
+            "Either configure tensorflow_session_parallelism or (tensorflow_intra_op_parallelism, "
+            "tensorflow_inter_op_parallelism) separately. Configuring all three is not supported."
+        )
+
+
+def _refuse_tls(_config: SslConfig) -> None:
+    # To go on without encryption where it was asked for would be the worst answer.
+    raise Unimplemented("ssl_config_file: this release cannot encrypt; put a proxy that does in front")
+
+
+def _log_without_effect(line: CommandLine) -> None:
+    for flag in FLAGS:
+        if flag.accepted and flag.name in line.given:
+            logger.warning("--%s has no effect: %s", flag.name, flag.accepted)
+    if not line.values["enable_model_warmup"]:
+        logger.warning("--enable_model_warmup=false has no effect: the warm-up requests of a version are always run")
+
+
+def _single_model(flags: Mapping[str, Any]) -> ModelConfig:
+    name = flags["model_name"]
+    return ModelConfig(name, base_path(name, flags["model_base_path"]), Latest(1), {})
+
+
+def _looks(poll_wait_seconds: int) -> Looks:
+    if poll_wait_seconds < 0:
+        return Looks.NEVER
+    return Looks.FOLLOW if poll_wait_seconds else Looks.ONCE
+
+
+def _batching(flags: Mapping[str, Any]) -> BatchingParameters | None:
+    if not flags["enable_batching"] or flags["platform_config_file"]:
+        return None
+    file = flags["batching_parameters_file"]
+    return read_batching_parameters(file) if file else batching_parameters()
+
+
+def _engine(flags: Mapping[str, Any]) -> EngineFlags:
+    both = flags["tensorflow_session_parallelism"]
+
+    def threads(name: str) -> int:
+        number: int = flags[name] or both
+        return min(max(number, 0), 4096)
+
+    return EngineFlags(
+        intra_op_threads=threads("tensorflow_intra_op_parallelism"),
+        inter_op_threads=threads("tensorflow_inter_op_parallelism"),
+        tags=tuple(tag for tag in flags["saved_model_tags"].split(",") if tag),
+        gpu_memory_fraction=flags["per_process_gpu_memory_fraction"],
+        session_config_file=flags["tensorflow_session_config_file"],
+        prefer_tflite=flags["prefer_tflite_model"],
+    )
+
+
+def _settings(flags: Mapping[str, Any], engine: EngineFlags, batching: BatchingParameters | None) -> ServerSettings:
+    poll = flags["file_system_poll_wait_seconds"]
+    metrics = read_metrics_path(flags["monitoring_config_file"]) if flags["monitoring_config_file"] else ""
+    defaults = ServerSettings()
+    settings = ServerSettings(
+        bind=any_address(),
+        allow_remote=True,
+        grpc_port=flags["port"] or None,
+        rest_port=_rest_port(flags),
+        grpc_socket_path=flags["grpc_socket_path"],
+        cors=flags["rest_api_enable_cors_support"],
+        request_timeout=min(max(flags["rest_api_timeout_in_ms"], 0) / 1000, _LONGEST_S),
+        max_body_size=_MAX_BODY,
+        max_queued_bytes=_MAX_QUEUED,
+        poll_interval=float(poll) if poll > 0 else defaults.poll_interval,
+        load_threads=min(flags["num_load_threads"], 1024) if flags["num_load_threads"] > 0 else defaults.load_threads,
+        load_retries=min(max(flags["max_num_load_retries"], 0), 1_000_000),
+        load_retry_interval=min(max(flags["load_retry_interval_micros"], 0) / 1e6, _LONGEST_S),
+        batch="off",
+        intra_op_threads=engine.intra_op_threads or defaults.intra_op_threads,
+        inter_op_threads=engine.inter_op_threads or defaults.inter_op_threads,
+        tensor_content=flags["enable_serialization_as_tensor_content"],
+        metrics_path=metrics,
+    )
+    if batching is None:
+        return settings
+    return replace(batching.applied_to(settings), engine_threads=batching.num_batch_threads)
+
+
+def _rest_port(flags: Mapping[str, Any]) -> int | None:
+    port: int = flags["rest_api_port"]
+    if port and port == flags["port"]:
+        logger.error(
+            "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API. "
+            "Skipped exporting HTTP/REST API."
+        )
+        return None
+    return port or None
+
+
+def any_address() -> str:
+    """The address that stands for all of this machine's: of IPv6, which takes IPv4 too, where there is IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return "0.0.0.0"  # noqa: S104  # upstream listens everywhere
+    return "::"
