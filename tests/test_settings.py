@@ -77,7 +77,7 @@ class TestPriority:
         shown = {row.setting.name: row.value for row in load_server_settings(environ={}).rows()}
         assert shown["max_body_size"] == "64MiB"
         assert shown["request_timeout"] == "30s"
-        assert shown["allow_remote"] == "false"
+        assert shown["insecure"] == "false"
 
 
 class TestFile:
@@ -246,8 +246,8 @@ class TestValues:
 
 class TestTogether:
     def test_an_address_beyond_loopback_needs_consent(self) -> None:
-        assert "--allow-remote" in str(refusal(bind="0.0.0.0").hint)
-        assert server(bind="0.0.0.0", allow_remote=True).bind == "0.0.0.0"
+        assert "--insecure" in str(refusal(bind="0.0.0.0").hint)
+        assert server(bind="0.0.0.0", insecure=True).bind == "0.0.0.0"
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.4.5", "::1", "[::1]", "localhost"])
     def test_loopback_addresses_need_none(self, address: str) -> None:

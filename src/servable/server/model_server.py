@@ -33,6 +33,7 @@ from servable.server.memory import default_budget
 from servable.server.model_settings import ModelSettingsReader
 from servable.server.publish import LoadedVersions, describe, not_ready
 from servable.server.report import ServerReport, report_on
+from servable.server.security import Security
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
 
@@ -88,7 +89,8 @@ class ModelServer:
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
         source, folders = _source(models, self.settings, self._policy_of)
-        self._native = _native.Server(json.dumps(_native_settings(self.settings)))
+        self._security = Security(self.settings)
+        self._native = _native.Server(json.dumps(_native_settings(self.settings) | self._security.native_settings()))
         self._driver = Driver(_manager(self.settings), self._load, self._publish)
         self._watcher = Watcher(
             source,
@@ -113,9 +115,11 @@ class ModelServer:
 
         Raises:
             FailedPrecondition: A port is taken, or a file cannot be opened.
+            InvalidArgument: The certificates cannot be used.
         """
         with typed_errors():
             self.addresses = Addresses(**json.loads(self._native.start()))
+        self._security.follow(self._native)
         self._driver.start()
         self._watcher.start()
         return self.addresses
@@ -157,6 +161,7 @@ class ModelServer:
         finished = self.drain(grace)
         if not self._stopped:
             self._stopped = True
+            self._security.stop()
             self._watcher.stop()
             self._driver.stop(wait=finished)
         return finished

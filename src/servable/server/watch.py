@@ -23,31 +23,20 @@ _QUIET_MS = 500
 _RETRY_WATCH_S = 5.0
 
 
-class Watcher:
-    """Looks at a source whenever something under its folders changes, and at least every `poll_interval` seconds.
+class ChangeWatcher:
+    """Looks whenever something in folders changes, and from time to time.
 
     Args:
-        source: Where wanted versions come from.
+        look: Called on the watcher's thread, once at the start and then at every change. Returns the seconds after
+            which it is called again where nothing changes.
         folders: What to watch for changes.
-        report: Called on the watcher's thread with the whole list of what is wanted.
-        poll_interval: Seconds between looks where no event comes.
-        settle: Seconds after which a folder that is still being copied is looked at again.
+        recursive: Whether folders inside the folders count.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        folders: Iterable[Path],
-        report: Callable[[list[Aspired]], None],
-        *,
-        poll_interval: float,
-        settle: float,
-    ) -> None:
-        self._source = source
+    def __init__(self, look: Callable[[], float], folders: Iterable[Path], *, recursive: bool = True) -> None:
+        self._look = look
         self._folders = list(folders)
-        self._report = report
-        self._poll_interval = poll_interval
-        self._settle = settle
+        self._recursive = recursive
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._threads = [
@@ -67,22 +56,13 @@ class Watcher:
         self._stopping.set()
         self._changed.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def _look_again_and_again(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
-            pause = self._poll_interval
-            try:
-                aspired = self._source.look(time.monotonic())
-            except Exception:
-                # A source tells its troubles in what it returns; this is a fault, and must not end the watching.
-                logger.exception("The look at the models failed")
-            else:
-                self._report(aspired)
-                if any(item.settling for item in aspired):
-                    pause = min(pause, self._settle)
-            self._changed.wait(pause)
+            self._changed.wait(self._look())
 
     def _watch(self) -> None:
         # Imported here: it costs a tenth of a second that the first load need not wait for.
@@ -94,6 +74,7 @@ class Watcher:
                 changes = watchfiles.watch(
                     *present,
                     watch_filter=None,
+                    recursive=self._recursive,
                     debounce=_DEBOUNCE_MS,
                     step=_DEBOUNCE_MS // 2,
                     stop_event=self._stopping,
@@ -110,5 +91,45 @@ class Watcher:
                     if len(present) < sum(folder.is_dir() for folder in self._folders):
                         break  # a folder came that is not watched yet
             except (OSError, RuntimeError) as error:
-                logger.warning("File events are not to be had (%s): polling every %g s", error, self._poll_interval)
+                logger.warning("File events are not to be had (%s): only polling is left", error)
             self._stopping.wait(_RETRY_WATCH_S)
+
+
+class Watcher(ChangeWatcher):
+    """Looks at a source whenever something under its folders changes, and at least every `poll_interval` seconds.
+
+    Args:
+        source: Where wanted versions come from.
+        folders: What to watch for changes.
+        report: Called on the watcher's thread with the whole list of what is wanted.
+        poll_interval: Seconds between looks where no event comes.
+        settle: Seconds after which a folder that is still being copied is looked at again.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        folders: Iterable[Path],
+        report: Callable[[list[Aspired]], None],
+        *,
+        poll_interval: float,
+        settle: float,
+    ) -> None:
+        super().__init__(self._look_at_source, folders)
+        self._source = source
+        self._report = report
+        self._poll_interval = poll_interval
+        self._settle = settle
+
+    def _look_at_source(self) -> float:
+        pause = self._poll_interval
+        try:
+            aspired = self._source.look(time.monotonic())
+        except Exception:
+            # A source tells its troubles in what it returns; this is a fault, and must not end the watching.
+            logger.exception("The look at the models failed")
+        else:
+            self._report(aspired)
+            if any(item.settling for item in aspired):
+                pause = min(pause, self._settle)
+        return pause

@@ -14,11 +14,14 @@ mod oip_rest;
 mod ops;
 mod path;
 mod patience;
+mod peeked;
 mod rest;
 mod settings;
 mod tfs_grpc;
 mod tfs_rest;
 mod threads;
+mod tls;
+mod tokens;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,6 +42,10 @@ use access_log::AccessLog;
 pub use settings::Settings;
 use settings::thread_count;
 use threads::{IoThreads, Listener};
+use tls::Tls;
+pub use tls::{ClientVerify, TlsSettings};
+use tokens::Gate;
+pub use tokens::Token;
 
 /// What all I/O threads share.
 struct Core {
@@ -47,6 +54,8 @@ struct Core {
     metrics: Metrics,
     pool: Pool,
     access_log: Option<AccessLog>,
+    tls: Tls,
+    gate: Gate,
     stopping: AtomicBool,
 }
 
@@ -82,11 +91,19 @@ impl Server {
     /// Binds the sockets and starts all threads. Until the first snapshot is applied, requests are told to come back.
     ///
     /// # Errors
-    /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started.
+    /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started;
+    /// `INVALID_ARGUMENT` when the certificates cannot be used.
     pub fn start(settings: Settings) -> Result<Server> {
         let failed = |what: &str, error: std::io::Error| {
             Error::new(Code::FailedPrecondition, format!("{what}: {error}")).with_reason("start")
         };
+        let (tls, gate) = (Tls::default(), Gate::default());
+        if let Some(wanted) = &settings.tls {
+            tls.set(wanted)?;
+        }
+        if let Some(tokens) = &settings.tokens {
+            gate.set(tokens)?;
+        }
         let listeners = Listener::bind_all(&settings)?;
         let addresses = Addresses {
             rest: address_of(&listeners, |listener| matches!(listener, Listener::Rest(_))),
@@ -104,6 +121,8 @@ impl Server {
             metrics: Metrics::default(),
             pool,
             access_log,
+            tls,
+            gate,
             stopping: AtomicBool::new(false),
             settings,
         });
@@ -123,6 +142,30 @@ impl Server {
     /// `INVALID_ARGUMENT` when the snapshot contradicts itself; then the old one stays.
     pub fn apply(&self, snapshot: Snapshot, servables: &HashMap<String, Arc<Servable>>) -> Result<()> {
         self.core.router.apply(snapshot, servables, &self.core.metrics)
+    }
+
+    /// Takes other certificates, for the handshakes from now on; open connections stay.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when the server speaks in plain text; `INVALID_ARGUMENT` when the certificates cannot be
+    /// used; then the old ones stay.
+    pub fn set_tls(&self, settings: &TlsSettings) -> Result<()> {
+        if self.core.settings.tls.is_none() {
+            return Err(tls::is_off());
+        }
+        self.core.tls.set(settings)
+    }
+
+    /// Takes other tokens, for the requests from now on.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when the server asks for no tokens; `INVALID_ARGUMENT` when one of them cannot be read; then
+    /// the old ones stay.
+    pub fn set_tokens(&self, tokens: &[Token]) -> Result<()> {
+        if self.core.settings.tokens.is_none() {
+            return Err(tokens::are_off());
+        }
+        self.core.gate.set(tokens)
     }
 
     /// The page that Prometheus reads.
