@@ -77,7 +77,7 @@ def test_grpc_asks_for_a_token(
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tfs.floats([[1.0]]))
     answer = stub.Predict(request, metadata=[("authorization", f"Bearer {token}")], timeout=10)
-    assert list(answer.outputs.values())[0].float_val == [2.0]
+    assert next(iter(answer.outputs.values())).float_val == [2.0]
     for metadata in ([], [("authorization", "Bearer svb_x")]):
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request, metadata=metadata, timeout=10)
