@@ -57,11 +57,13 @@ class Addresses:
         rest: REST, the metrics page and the health pages.
         grpc: gRPC over TCP.
         grpc_socket: Path of gRPC's Unix socket.
+        tls: Whether REST and gRPC over TCP speak TLS.
     """
 
     rest: str | None
     grpc: str | None
     grpc_socket: str | None
+    tls: bool = False
 
 
 class ModelServer:
@@ -118,7 +120,7 @@ class ModelServer:
             InvalidArgument: The certificates cannot be used.
         """
         with typed_errors():
-            self.addresses = Addresses(**json.loads(self._native.start()))
+            self.addresses = Addresses(**json.loads(self._native.start()), tls=bool(self.settings.tls_cert))
         self._security.follow(self._native)
         self._driver.start()
         self._watcher.start()

@@ -68,7 +68,7 @@ pub(super) async fn answer(core: &Arc<Core>, head: &Head, body: Bytes) -> Result
 /// See [`tokens::Gate::admit`].
 pub(super) fn admit(core: &Core, head: &Head) -> Result<()> {
     let path = std::str::from_utf8(&head.path).unwrap_or_default();
-    core.gate.admit(tokens::grpc_scope(path), head.authorization.as_deref())
+    core.gate.admit(|| tokens::grpc_scope(path), head.authorization.as_deref())
 }
 
 /// What a client is told whose request was not taken.

@@ -36,7 +36,7 @@ pub(super) async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Resp
     let protocol = if api == Api::Oip { Protocol::OipRest } else { Protocol::Rest };
     let mut account = Account::new(protocol);
     let authorization = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let admitted = core.gate.admit(tokens::rest_scope(&head.method, head.uri.path()), authorization);
+    let admitted = core.gate.admit(|| tokens::rest_scope(&head.method, head.uri.path()), authorization);
     let answered = match (admitted, api) {
         // Its body stays unread.
         (Err(error), _) => Err(error),

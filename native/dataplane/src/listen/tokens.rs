@@ -93,15 +93,16 @@ impl Gate {
         self.0.load().is_some()
     }
 
-    /// Whether a request that needs `scope` (none: everybody may) comes in with this `Authorization`.
+    /// Whether a request comes in with this `Authorization`. `scope` is what it needs (none: everybody may); it is only
+    /// asked for where tokens are.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` without a token that is known and has not expired, `PERMISSION_DENIED` where its scopes are not
     /// enough.
-    pub(super) fn admit(&self, scope: Option<Scope>, authorization: Option<&[u8]>) -> Result<()> {
-        let Some(scope) = scope else { return Ok(()) };
+    pub(super) fn admit(&self, scope: impl FnOnce() -> Option<Scope>, authorization: Option<&[u8]>) -> Result<()> {
         let known = self.0.load();
         let Some(known) = known.as_ref() else { return Ok(()) };
+        let Some(scope) = scope() else { return Ok(()) };
         let presented = authorization.and_then(bearer).ok_or_else(|| {
             refused("no_token", "This server asks for a token: send the header Authorization: Bearer TOKEN")
         })?;
@@ -250,20 +251,20 @@ mod tests {
     fn ask(token: &Token, scope: Scope, authorization: &str) -> Code {
         let gate = Gate::default();
         gate.set(std::slice::from_ref(token)).unwrap();
-        gate.admit(Some(scope), Some(authorization.as_bytes())).err().map_or(Code::Ok, |error| error.code)
+        gate.admit(|| Some(scope), Some(authorization.as_bytes())).err().map_or(Code::Ok, |error| error.code)
     }
 
     #[test]
     fn without_tokens_everybody_comes_in() {
-        assert!(Gate::default().admit(Some(Scope::Admin), None).is_ok());
+        assert!(Gate::default().admit(|| Some(Scope::Admin), None).is_ok());
     }
 
     #[test]
     fn an_empty_list_lets_nobody_in_but_open_pages_stay_open() {
         let gate = Gate::default();
         gate.set(&[]).unwrap();
-        assert_eq!(gate.admit(Some(Scope::Read), None).unwrap_err().code, Code::Unauthenticated);
-        assert!(gate.admit(None, None).is_ok());
+        assert_eq!(gate.admit(|| Some(Scope::Read), None).unwrap_err().code, Code::Unauthenticated);
+        assert!(gate.admit(|| None, None).is_ok());
     }
 
     #[test]
@@ -302,7 +303,7 @@ mod tests {
             assert_eq!(gate.set(&[bad]).unwrap_err().code, Code::InvalidArgument);
         }
         let right = format!("Bearer svb_0123456789abcdef_{SECRET_TEXT}");
-        assert!(gate.admit(Some(Scope::Predict), Some(right.as_bytes())).is_ok());
+        assert!(gate.admit(|| Some(Scope::Predict), Some(right.as_bytes())).is_ok());
     }
 
     #[test]
