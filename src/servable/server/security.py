@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from servable.engines.native import typed_errors
 from servable.errors import ServableError, SettingsError
 from servable.server.watch import ChangeWatcher
+from servable.settings.load import is_loopback
 from servable.settings.token_file import read_tokens
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Security:
 
     def follow(self, native: _native.Server) -> None:
         """Hands files that change to a running server. A file that is broken leaves what was there in force."""
+        if self._tokens is not None and self._tls is None and not is_loopback(self._settings.bind):
+            logger.warning("Tokens come in plain text from other machines and can be read on the way: set tls_cert")
         named = (self._settings.tls_cert, self._settings.tls_key, self._settings.tls_client_ca, self._settings.tokens)
         folders = {Path(name).absolute().parent for name in named if name}
         if not folders:

@@ -233,7 +233,7 @@ def _nearest(name: str, settings: Mapping[str, Setting]) -> str | None:
 
 def _check_listening(settings: ServerSettings) -> None:
     asks_who = settings.tokens or (settings.tls_client_ca and settings.tls_client_verify == "required")
-    if not (asks_who or settings.insecure or _is_loopback(settings.bind)):
+    if not (asks_who or settings.insecure or is_loopback(settings.bind)):
         raise SettingsError(
             f"bind {settings.bind} lets other machines use every model without any check of who they are",
             hint="ask for tokens with --tokens or for certificates with --tls-client-ca, or allow it with --insecure",
@@ -255,7 +255,8 @@ def _check_tls(settings: ServerSettings) -> None:
         )
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach what listens on an address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -74,6 +74,7 @@ pub(super) fn admit(core: &Core, head: &Head) -> Result<()> {
 /// What a client is told whose request was not taken.
 pub(super) fn rejection(core: &Core, head: &Head, why: Rejection) -> Error {
     let settings = &core.settings;
+    let predicts = why != Rejection::NotAdmitted;
     let error = match why {
         Rejection::HeadTooLarge => Error::new(
             Code::ResourceExhausted,
@@ -89,7 +90,10 @@ pub(super) fn rejection(core: &Core, head: &Head, why: Rejection) -> Error {
         Rejection::TooSlow => body::too_slow(settings.send_timeout().unwrap_or_default()),
     };
     let mut account = Account::new(protocol(head));
-    account.predicts();
+    // Strangers are not counted among the predictions, as over REST.
+    if predicts {
+        account.predicts();
+    }
     note(core, head, &account, Some(&error));
     error
 }
