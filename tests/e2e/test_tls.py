@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -17,6 +18,7 @@ import requests
 import servable
 import tiny_models
 from certificates import Authority, Signed
+from servable import _native
 from servable.errors import InvalidArgument, Unavailable
 from servers import eventually, host_and_port, metric
 from version_folders import publish_onnx
@@ -123,6 +125,27 @@ def test_the_unix_socket_stays_in_plain_text(secure: Callable[..., ModelServer],
     server = secure(grpc_socket_path=str(tmp_path / "s.sock"))
     with servable.Client(f"unix:{server.addresses.grpc_socket}") as client:
         assert client.status("m")[0].state == "AVAILABLE"
+
+
+def test_the_data_plane_can_secure_the_unix_socket_and_leave_rest_in_plain_text(
+    mine: Signed, authority: Authority, tmp_path: Path
+) -> None:
+    tls = {"certificate": mine.cert.read_text(), "key": mine.key.read_text(), "rest": False, "grpc_socket": True}
+    path = str(tmp_path / "s.sock")
+    settings = {"rest_address": "127.0.0.1:0", "grpc_address": "", "grpc_socket_path": path, "tls": tls}
+    server = _native.Server(json.dumps(settings))
+    rest = json.loads(server.start())["rest"]
+    try:
+        context = ssl.create_default_context(cafile=str(authority.ca))
+        context.set_alpn_protocols(["h2"])
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.settimeout(10)
+            plain.connect(path)
+            with context.wrap_socket(plain, server_hostname="localhost") as stream:
+                assert stream.selected_alpn_protocol() == "h2"
+        assert requests.get(f"http://{rest}/livez", timeout=10).status_code == 200
+    finally:
+        server.stop(1)
 
 
 def test_certificates_without_tls_in_the_address_are_refused(authority: Authority) -> None:
