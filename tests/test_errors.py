@@ -48,7 +48,8 @@ def test_a_class_has_the_statuses_of_its_parent_or_its_own(cls: type[ServableErr
         (13, "Internal"),
         (14, "Unavailable"),
         (2, "ServableError"),
-        (7, "ServableError"),
+        (7, "PermissionDenied"),
+        (16, "Unauthenticated"),
         (99, "ServableError"),
     ],
 )

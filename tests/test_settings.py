@@ -77,7 +77,7 @@ class TestPriority:
         shown = {row.setting.name: row.value for row in load_server_settings(environ={}).rows()}
         assert shown["max_body_size"] == "64MiB"
         assert shown["request_timeout"] == "30s"
-        assert shown["allow_remote"] == "false"
+        assert shown["insecure"] == "false"
 
 
 class TestFile:
@@ -246,8 +246,23 @@ class TestValues:
 
 class TestTogether:
     def test_an_address_beyond_loopback_needs_consent(self) -> None:
-        assert "--allow-remote" in str(refusal(bind="0.0.0.0").hint)
-        assert server(bind="0.0.0.0", allow_remote=True).bind == "0.0.0.0"
+        assert "--insecure" in str(refusal(bind="0.0.0.0").hint)
+        assert server(bind="0.0.0.0", insecure=True).bind == "0.0.0.0"
+
+    def test_tokens_or_certificates_of_clients_are_consent_too(self) -> None:
+        tls = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}
+        assert server(bind="0.0.0.0", tokens="t").tokens == "t"
+        assert server(bind="0.0.0.0", **tls).tls_client_ca == "a"
+        assert "--insecure" in str(refusal(bind="0.0.0.0", **tls, tls_client_verify="optional").hint)
+        assert "--insecure" in str(refusal(bind="0.0.0.0", tls_cert="c", tls_key="k").hint)
+
+    def test_certificate_and_key_belong_together(self) -> None:
+        assert "tls_key" in str(refusal(tls_cert="c"))
+        assert "tls_cert" in str(refusal(tls_key="k"))
+        assert "tls_client_ca" in str(refusal(tls_client_ca="a"))
+
+    def test_the_variable_of_a_clients_token_is_no_slip(self) -> None:
+        assert load_server_settings({}, environ={"SERVABLE_TOKEN": "svb_x"}).values.tokens == ""
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.4.5", "::1", "[::1]", "localhost"])
     def test_loopback_addresses_need_none(self, address: str) -> None:

@@ -58,6 +58,10 @@ class Server:
         """Binds the ports and starts all threads. JSON: `{"rest", "grpc", "grpc_socket"}`, null for what is off."""
     def apply(self, /, snapshot: str, servables: Mapping[str, Servable]) -> None:
         """Makes a routing snapshot (JSON; see `native/dataplane/src/route.rs`) the one in force."""
+    def set_tls(self, /, settings: str) -> None:
+        """Takes other certificates (JSON; see `native/dataplane/src/listen/tls.rs`) for the handshakes from now on."""
+    def set_tokens(self, /, tokens: str) -> None:
+        """Takes other tokens (JSON; see `native/dataplane/src/listen/tokens.rs`) for the requests from now on."""
     def stop(self, /, grace: float) -> bool:
         """Refuses what is new and finishes what was accepted; whether all was within `grace` seconds."""
     def metrics(self, /) -> str:

@@ -7,6 +7,8 @@
     │   └── ConversionError    a trained model cannot be turned into a version
     ├── NotFound               no such model, version, label or signature
     ├── AlreadyExists          the version number is taken
+    ├── Unauthenticated        no token, or one that is unknown or has expired
+    ├── PermissionDenied       a token whose scopes are not enough
     ├── FailedPrecondition     right, but not in this state
     │   ├── EngineMissing      the engine of this format is not installed
     │   └── GoldenMismatch     a version no longer answers as it did when it was saved
@@ -84,6 +86,18 @@ class AlreadyExists(ServableError):
     code = "already_exists"
     grpc_status = 6
     http_status = 409
+
+
+class Unauthenticated(ServableError):
+    code = "unauthenticated"
+    grpc_status = 16
+    http_status = 401
+
+
+class PermissionDenied(ServableError):
+    code = "permission_denied"
+    grpc_status = 7
+    http_status = 403
 
 
 class FailedPrecondition(ServableError):

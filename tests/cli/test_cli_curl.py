@@ -42,11 +42,11 @@ def sent(line: str) -> Any:
     ],
 )
 def test_a_shell_sends_one_instance_of_zeros(asked: Signature, body: object) -> None:
-    line = curl_line("127.0.0.1:8501", "m", asked)
+    line = curl_line("http://127.0.0.1:8501", "m", asked)
     assert line.endswith(URL)
     assert sent(line) == body
 
 
 def test_a_name_that_means_something_to_a_shell_is_quoted() -> None:
-    line = curl_line("127.0.0.1:8501", "a b;c/d", signature(("x", "FP32", (-1,))))
+    line = curl_line("http://127.0.0.1:8501", "a b;c/d", signature(("x", "FP32", (-1,))))
     assert line.endswith("/v1/models/a%20b%3Bc%2Fd:predict")

@@ -222,10 +222,10 @@ def test_a_flag_that_does_not_exist_is_wrong_use(servable: Callable[..., Any]) -
     assert "--max-batch-rows" in result.stderr
 
 
-def test_other_machines_are_let_in_only_when_it_is_said_twice(servable: Callable[..., Any]) -> None:
+def test_other_machines_are_let_in_unasked_only_when_it_is_said_twice(servable: Callable[..., Any]) -> None:
     result = servable("serve", ".", "--bind", "0.0.0.0")
     assert result.exit_code == 1
-    assert "--allow-remote" in result.stderr
+    assert "--insecure" in result.stderr
 
 
 # --- on a terminal

@@ -21,8 +21,10 @@ from servable.errors import (
     Internal,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     ServableError,
+    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
@@ -378,7 +380,8 @@ class TestErrors:
         ("status", "expected"),
         [
             (400, InvalidArgument),
-            (401, ServableError),
+            (401, Unauthenticated),
+            (403, PermissionDenied),
             (404, NotFound),
             (409, AlreadyExists),
             (413, ResourceExhausted),

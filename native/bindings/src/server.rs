@@ -65,6 +65,16 @@ impl Server {
         running.is_none_or(|server| py.detach(|| server.stop(grace)))
     }
 
+    fn set_tls(&self, py: Python<'_>, settings: &str) -> PyResult<()> {
+        let (server, settings) = (self.get()?, parse(settings).map_err(to_python)?);
+        py.detach(|| server.set_tls(&settings)).map_err(to_python)
+    }
+
+    fn set_tokens(&self, py: Python<'_>, tokens: &str) -> PyResult<()> {
+        let (server, tokens): (_, Vec<listen::Token>) = (self.get()?, parse(tokens).map_err(to_python)?);
+        py.detach(|| server.set_tokens(&tokens)).map_err(to_python)
+    }
+
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }

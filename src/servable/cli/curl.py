@@ -19,17 +19,17 @@ def curl_line(rest: str, model: str, signature: Signature) -> str:
     r"""A curl command that asks a model about one instance of zeros.
 
     Args:
-        rest: `host:port` of REST.
+        rest: The URL of REST.
         model: Its name.
         signature: What is asked; its name is passed on where it is not the default one.
 
     Example:
         >>> from servable.model.signatures import Signature, TensorSpec
         >>> spec = TensorSpec("x", "FP32", (-1, 2))
-        >>> curl_line("127.0.0.1:8501", "half", Signature("serving_default", (spec,), (spec,)))
+        >>> curl_line("http://127.0.0.1:8501", "half", Signature("serving_default", (spec,), (spec,)))
         'curl -d \'{"instances": [[0.0, 0.0]]}\' http://127.0.0.1:8501/v1/models/half:predict'
     """
-    url = shlex.quote(f"http://{rest}/v1/models/{quote(model, safe='')}:predict")
+    url = shlex.quote(f"{rest}/v1/models/{quote(model, safe='')}:predict")
     shapes = {spec.name: _shape(spec) for spec in signature.inputs}
     if sum(math.prod(shape) for shape in shapes.values()) <= _MOST_VALUES_WRITTEN_OUT:
         values = {spec.name: _nested(_zero(spec), shapes[spec.name]) for spec in signature.inputs}

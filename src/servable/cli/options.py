@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from servable.settings import CONFIG_FILE, CONFIG_VARIABLE, SECTIONS, ServerSettings, Setting, table
+from servable.settings import CONFIG_FILE, CONFIG_VARIABLE, SECTIONS, TOKEN_VARIABLE, ServerSettings, Setting, table
 from servable.settings.kinds import BOOL
 
 if TYPE_CHECKING:
@@ -71,6 +71,23 @@ class SettingsCommand(click.Command):
         for section, records in sections.items():
             with formatter.section(section):
                 formatter.write_dl(records)
+
+
+def credentials_options(command: Decorated) -> Decorated:
+    """`--token`, `--ca` and `--cert`, for commands that ask a server."""
+    token = click.option(
+        "--token",
+        metavar="TOKEN",
+        envvar=TOKEN_VARIABLE,
+        help=f"The token that the server asks for. [{TOKEN_VARIABLE}]",
+    )
+    ca = click.option(
+        "--ca", metavar="FILE", help="Certificates in PEM that the server's own must come from. [those of the system]"
+    )
+    cert = click.option(
+        "--cert", metavar="FILE", help="The client's certificate and private key in PEM, for a server with mutual TLS."
+    )
+    return token(ca(cert(command)))
 
 
 def url_option(command: Decorated) -> Decorated:

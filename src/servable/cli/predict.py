@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from servable.cli.options import timeout_option, url_option
+from servable.cli.options import credentials_options, timeout_option, url_option
 from servable.cli.output import say, write
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     help="Divide the pixels of an image, which are from 0 to 255, e.g. by 255. [1]",
 )
+@credentials_options
 @timeout_option
 def predict(
     *,
@@ -48,6 +49,9 @@ def predict(
     outputs: tuple[str, ...],
     header: bool | None,
     divide_by: float | None,
+    token: str | None,
+    ca: str | None,
+    cert: str | None,
     timeout: float,
 ) -> None:
     """Ask MODEL about what is in FILE, and print its answer as JSON.
@@ -67,7 +71,7 @@ def predict(
     from servable.client import Client
 
     content = read_file(file)
-    with Client(url, timeout=timeout) as client:
+    with Client(url, timeout=timeout, token=token or None, ca=ca, cert=cert) as client:
         known = client.metadata(model, version=version, label=label).signatures
         reading = Reading(_chooser(known, signature), input_name, header, divide_by)
         request = to_request(file, content, reading)

@@ -53,9 +53,9 @@ class LogLines:
 
 def places(addresses: Addresses) -> list[str]:
     """The URLs to which requests may be sent."""
-    found = [
-        f"{scheme}://{address}" for scheme, address in (("http", addresses.rest), ("grpc", addresses.grpc)) if address
-    ]
+    end = "s" if addresses.tls else ""
+    named = (("http", addresses.rest), ("grpc", addresses.grpc))
+    found = [f"{scheme}{end}://{address}" for scheme, address in named if address]
     return [*found, f"unix:{addresses.grpc_socket}"] if addresses.grpc_socket else found
 
 

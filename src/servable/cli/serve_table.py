@@ -30,15 +30,15 @@ class LiveTable:
         self._console = Console(stderr=True, highlight=False)
         # Drawn anew when something changes, not by a clock.
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
-        self._rest: str | None = None
+        self._rest: str | None = None  # its URL
         self._has_shown_a_request = False
 
     def start(self, addresses: Addresses) -> None:
         for place in places(addresses):
             self._say(f"Listening on {place}")
         if addresses.rest:
-            self._rest = reachable(addresses.rest)
-            self._say(f"Metrics on http://{self._rest}/metrics, health on http://{self._rest}/readyz")
+            self._rest = f"{'https' if addresses.tls else 'http'}://{reachable(addresses.rest)}"
+            self._say(f"Metrics on {self._rest}/metrics, health on {self._rest}/readyz")
         self._live.start()
 
     def show(self, report: ServerReport) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from servable.cli.metrics_page import samples
-from servable.cli.options import DEFAULT_URL, URL_VARIABLE, json_option, timeout_option
+from servable.cli.options import DEFAULT_URL, URL_VARIABLE, credentials_options, json_option, timeout_option
 from servable.cli.output import columns, size_text, write, write_json
 from servable.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
+    from servable.client.credentials import Credentials
     from servable.client.rest import Rest
 
 _HEADS = ("model", "version", "state", "memory", "requests", "note")
@@ -39,10 +40,20 @@ class _Status:
 
 @click.command()
 @click.argument("url", envvar=URL_VARIABLE, default=DEFAULT_URL)
+@credentials_options
 @timeout_option
 @json_option
 @click.pass_context
-def status(context: click.Context, url: str, timeout: float, as_json: bool) -> None:
+def status(
+    context: click.Context,
+    *,
+    url: str,
+    token: str | None,
+    ca: str | None,
+    cert: str | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
     """Show what a running server serves.
 
     A line for each version: its state, memory, answered requests, and what went wrong with it.
@@ -51,7 +62,9 @@ def status(context: click.Context, url: str, timeout: float, as_json: bool) -> N
 
     The exit status is 1 where the server is not ready.
     """
-    found = _ask(url, timeout)
+    from servable.client.credentials import Credentials
+
+    found = _ask(url, timeout, Credentials(token or None, ca, cert))
     if as_json:
         write_json(asdict(found))
     else:
@@ -63,14 +76,14 @@ def status(context: click.Context, url: str, timeout: float, as_json: bool) -> N
     context.exit(0 if found.ready else 1)
 
 
-def _ask(url: str, timeout: float) -> _Status:
+def _ask(url: str, timeout: float, credentials: Credentials) -> _Status:
     from servable.client.rest import Rest
     from servable.client.types import Deadline
 
     if not url.startswith(("http://", "https://")):
         raise InvalidArgument(f"{url} is not an address of REST", hint=f"such as {DEFAULT_URL}")
     until = Deadline(timeout)
-    rest = Rest(url, "tfs")
+    rest = Rest(url, "tfs", credentials)
     try:
         ready = rest.get("/readyz", until)
         if ready.status not in (200, 503):

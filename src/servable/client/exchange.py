@@ -12,8 +12,10 @@ from servable.errors import (
     Internal,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     ServableError,
+    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_MESSAGE = 2000
+TOKEN_HINT = "give the client a token: Client(url, token=...), --token or SERVABLE_TOKEN"  # noqa: S105
 _ERRORS: dict[int, type[ServableError]] = {
     400: InvalidArgument,
+    401: Unauthenticated,
+    403: PermissionDenied,
     404: NotFound,
     405: Unimplemented,
     408: DeadlineExceeded,
@@ -91,8 +96,8 @@ def error_of(reply: Reply) -> ServableError:
     message = _message(reply)
     if reply.status in (502, 503):
         return Unavailable(message, retry_after=_retry_after(reply))
-    if reply.status in (401, 403):
-        return ServableError(message, hint="the server asks for credentials, or does not grant this to you")
+    if reply.status == 401:
+        return Unauthenticated(message, hint=TOKEN_HINT)
     return _ERRORS.get(reply.status, ServableError)(message)
 
 

@@ -9,6 +9,7 @@ import httpx2
 
 from servable.client import examples as messages
 from servable.client import tfs
+from servable.client.credentials import Credentials
 from servable.client.exchange import Reply, Request
 from servable.client.oip import Oip, Servable
 from servable.client.tfs import TensorFlowServing
@@ -36,15 +37,19 @@ class Rest:
     Args:
         url: `http://host:port` or `https://host:port`, with the path of a prefix where a gateway has one.
         dialect: `auto` asks the server once; `servable`, `oip` and `tfs` do not.
+        credentials: Token and certificates.
     """
 
-    def __init__(self, url: str, dialect: str) -> None:
+    def __init__(self, url: str, dialect: str, credentials: Credentials | None = None) -> None:
+        credentials = credentials or Credentials()
         self._url = url.rstrip("/")
         self._dialect: Dialect | None = None if dialect == "auto" else _dialect(dialect)
         # The system's certificates take a tenth of a second to load. Plain HTTP needs none, and trusts none.
-        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
+        plain = url.startswith("http:")
+        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else credentials.ssl_context()
         limits = httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_CONNECTIONS)
-        self._http = httpx2.Client(verify=verify, limits=limits, headers={"Accept-Encoding": "identity"})
+        headers = {"Accept-Encoding": "identity"} | credentials.headers()
+        self._http = httpx2.Client(verify=verify, limits=limits, headers=headers)
 
     def close(self) -> None:
         self._http.close()

@@ -6,11 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from servable.client.credentials import Credentials
 from servable.client.types import DEFAULT_SIGNATURE, Backend, Deadline, Metadata, Target, VersionStatus
 from servable.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -32,15 +34,19 @@ class Client:
     that one array needs no name and lists get the right dtype; when a request is refused, it is asked for again.
 
     Args:
-        url: `http://host:8501` or `https://...` for REST, `grpc://host:8500` or `unix:/path/to.sock` for gRPC (needs
-            `pip install 'servable[grpc]'`).
+        url: `http://host:8501` or `https://...` for REST, `grpc://host:8500`, `grpcs://host:8500` (TLS) or
+            `unix:/path/to.sock` for gRPC (needs `pip install 'servable[grpc]'`).
         timeout: Seconds that a call may take in all, unless it says otherwise itself.
         dialect: What to speak over HTTP. `auto` asks the server once. `servable` is the Open Inference Protocol with
             tensors in binary and with labels and signatures; `oip` is that protocol alone, for other servers; `tfs` is
             TensorFlow Serving's JSON.
+        token: The token that the server asks for (`servable token create` makes one).
+        ca: A PEM file with the certificates that the server's own must come from; those of the system by default.
+        cert: What the client shows to a server with mutual TLS: a PEM file with its certificate and its private key, or
+            two files.
 
     Raises:
-        InvalidArgument: The address, the timeout or the dialect is none.
+        InvalidArgument: The address, the timeout, the dialect or the token is none, or a file cannot be used.
         FailedPrecondition: The address is one for gRPC, and grpcio is not installed.
 
     Example:
@@ -49,10 +55,19 @@ class Client:
         array([7, 2, 1])
     """
 
-    def __init__(self, url: str, *, timeout: float = 30.0, dialect: str = "auto") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        dialect: str = "auto",
+        token: str | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | tuple[str | Path, str | Path] | None = None,
+    ) -> None:
         self.url = url
         self.timeout = _seconds(timeout)
-        self._backend = _backend(url, dialect)
+        self._backend = _backend(url, dialect, _credentials(token, ca, cert))
         self._signatures: dict[tuple[Target, str], Signature] = {}
 
     def __repr__(self) -> str:
@@ -275,21 +290,31 @@ def _target(model: str, version: int | None = None, label: str | None = None) ->
     return Target(model, version, label)
 
 
-def _backend(url: str, dialect: str) -> Backend:
+def _credentials(
+    token: str | None, ca: str | Path | None, cert: str | Path | tuple[str | Path, str | Path] | None
+) -> Credentials:
+    files = (str(cert[0]), str(cert[1])) if isinstance(cert, tuple) else None if cert is None else str(cert)
+    return Credentials(token, None if ca is None else str(ca), files)
+
+
+def _backend(url: str, dialect: str, credentials: Credentials) -> Backend:
     """Imports come late: a program that never speaks to a server pays for none of this."""
     scheme, _, rest = url.partition(":")
     try:
         host, port = urlsplit(url).hostname, urlsplit(url).port
     except ValueError:
         host, port = None, None
+    if (credentials.ca or credentials.cert) and scheme in ("http", "grpc", "unix"):
+        raise InvalidArgument(f"{url} speaks without certificates", hint="with TLS it is https:// or grpcs://")
     if scheme in ("http", "https") and host:
         from servable.client.rest import Rest
 
-        return Rest(url, dialect)
-    if (scheme == "grpc" and host and port) or (scheme == "unix" and rest):
+        return Rest(url, dialect, credentials)
+    if (scheme in ("grpc", "grpcs") and host and port) or (scheme == "unix" and rest):
         from servable.client.rpc import Rpc
 
-        return Rpc(url if scheme == "unix" else urlsplit(url).netloc)
+        target = url if scheme == "unix" else urlsplit(url).netloc
+        return Rpc(target, credentials, secure=scheme == "grpcs")
     raise InvalidArgument(
         f"{url!r} is no address of a server", hint="such as http://localhost:8501 or grpc://localhost:8500"
     )

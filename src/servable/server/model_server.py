@@ -45,6 +45,7 @@ from servable.server.model_list import (
 from servable.server.model_settings import ModelSettingsReader
 from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
 from servable.server.report import ServerReport, report_on
+from servable.server.security import Security
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
 
@@ -72,11 +73,13 @@ class Addresses:
         rest: REST, the metrics page and the health pages.
         grpc: gRPC over TCP.
         grpc_socket: Path of gRPC's Unix socket.
+        tls: Whether REST and gRPC over TCP speak TLS.
     """
 
     rest: str | None
     grpc: str | None
     grpc_socket: str | None
+    tls: bool = False
 
 
 class ModelServer:
@@ -113,8 +116,9 @@ class ModelServer:
             folders = [config.base_path for config in models.models]
         else:
             source, folders = _source(models, self.settings, self._policy_of)
+        self._security = Security(self.settings)
         self._native = _native.Server(
-            json.dumps(_native_settings(self.settings)),
+            json.dumps(_native_settings(self.settings) | self._security.native_settings()),
             _reload_by_clients(self) if self._list and self._list.reload else None,
         )
         self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
@@ -146,9 +150,11 @@ class ModelServer:
 
         Raises:
             FailedPrecondition: A port is taken, or a file cannot be opened.
+            InvalidArgument: The certificates cannot be used.
         """
         with typed_errors():
-            self.addresses = Addresses(**json.loads(self._native.start()))
+            self.addresses = Addresses(**json.loads(self._native.start()), tls=bool(self.settings.tls_cert))
+        self._security.follow(self._native)
         self._driver.start()
         if self._list is None or self._list.looks is not Looks.NEVER:
             self._watcher.start()
@@ -194,6 +200,7 @@ class ModelServer:
         finished = self.drain(grace)
         if not self._stopped:
             self._stopped = True
+            self._security.stop()
             self._watcher.stop()
             self._driver.stop(wait=finished)
         return finished

@@ -23,7 +23,94 @@ _QUIET_MS = 500
 _RETRY_WATCH_S = 5.0
 
 
-class Watcher:
+class ChangeWatcher:
+    """Looks whenever something in folders changes, and from time to time.
+
+    Args:
+        look: Called on the watcher's thread, once at the start and then at every change. Returns the seconds after
+            which it is called again where nothing changes; None for not before it is told to.
+        folders: What to watch for changes.
+        recursive: Whether folders inside the folders count.
+        follow: Whether changes count at all; else it looks only when `look` asks for it, or when told to.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], float | None],
+        folders: Iterable[Path],
+        *,
+        recursive: bool = True,
+        follow: bool = True,
+    ) -> None:
+        self._look = look
+        self._folders = list(folders)
+        self._recursive = recursive
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._look_again_and_again, name="servable-looks", daemon=True),
+        ]
+        if follow:
+            self._threads.append(threading.Thread(target=self._watch, name="servable-watch", daemon=True))
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def look_now(self) -> None:
+        """Looks again without waiting for an event."""
+        self._changed.set()
+
+    def watch(self, folders: Iterable[Path]) -> None:
+        """Replaces the folders that are watched for changes."""
+        self._folders = list(folders)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._changed.set()
+        for thread in self._threads:
+            if thread.ident is not None:  # started at all
+                thread.join()
+
+    def _look_again_and_again(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            self._changed.wait(self._look())
+
+    def _watch(self) -> None:
+        # Imported here: it costs a tenth of a second that the first load need not wait for.
+        import watchfiles
+
+        while not self._stopping.is_set():
+            folders = self._folders
+            present = [folder for folder in folders if folder.is_dir()]
+            try:
+                changes = watchfiles.watch(
+                    *present,
+                    watch_filter=None,
+                    recursive=self._recursive,
+                    debounce=_DEBOUNCE_MS,
+                    step=_DEBOUNCE_MS // 2,
+                    stop_event=self._stopping,
+                    rust_timeout=_QUIET_MS,
+                    yield_on_timeout=True,
+                    raise_interrupt=False,
+                )
+                begun = False
+                for change in changes if present else ():
+                    # The first time without a change too: something may have come before the watch began.
+                    if change or not begun:
+                        self._changed.set()
+                    begun = True
+                    if self._folders is not folders or len(present) < sum(folder.is_dir() for folder in folders):
+                        break  # a folder came that is not watched yet
+            except (OSError, RuntimeError) as error:
+                logger.warning("File events are not to be had (%s): only polling is left", error)
+            if self._folders is folders:
+                self._stopping.wait(_RETRY_WATCH_S)
+
+
+class Watcher(ChangeWatcher):
     """Looks at a source whenever something under its folders changes, and at least every `poll_interval` seconds.
 
     Args:
@@ -46,32 +133,13 @@ class Watcher:
         settle: float,
         follow: bool = True,
     ) -> None:
+        super().__init__(self._look_at_source, folders, follow=follow)
         self._source = source
-        self._folders = list(folders)
         self._report = report
         self._poll_interval = poll_interval if follow else None
         self._settle = settle
-        self._changed = threading.Event()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._look_again_and_again, name="servable-looks", daemon=True),
-        ]
-        if follow:
-            self._threads.append(threading.Thread(target=self._watch, name="servable-watch", daemon=True))
         # One look at a time: `look_at_once` is called from other threads.
         self._looking = threading.Lock()
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def look_now(self) -> None:
-        """Looks again without waiting for an event."""
-        self._changed.set()
-
-    def watch(self, folders: Iterable[Path]) -> None:
-        """Replaces the folders that are watched for changes."""
-        self._folders = list(folders)
 
     def look_at_once(self, prepare: Callable[[], None]) -> object:
         """Looks on the thread of the caller, after `prepare`, between other looks; returns what `report` returned."""
@@ -83,56 +151,16 @@ class Watcher:
         self._changed.set()
         return done
 
-    def stop(self) -> None:
-        self._stopping.set()
-        self._changed.set()
-        for thread in self._threads:
-            if thread.ident is not None:  # started at all
-                thread.join()
-
-    def _look_again_and_again(self) -> None:
-        while not self._stopping.is_set():
-            self._changed.clear()
-            pause = self._poll_interval
-            try:
-                with self._looking:
-                    aspired = self._source.look(time.monotonic())
-                    self._report(aspired)
-            except Exception:
-                # A source tells its troubles in what it returns; this is a fault, and must not end the watching.
-                logger.exception("The look at the models failed")
-            else:
-                if any(item.settling for item in aspired):
-                    pause = self._settle if pause is None else min(pause, self._settle)
-            self._changed.wait(pause)
-
-    def _watch(self) -> None:
-        # Imported here: it costs a tenth of a second that the first load need not wait for.
-        import watchfiles
-
-        while not self._stopping.is_set():
-            folders = self._folders
-            present = [folder for folder in folders if folder.is_dir()]
-            try:
-                changes = watchfiles.watch(
-                    *present,
-                    watch_filter=None,
-                    debounce=_DEBOUNCE_MS,
-                    step=_DEBOUNCE_MS // 2,
-                    stop_event=self._stopping,
-                    rust_timeout=_QUIET_MS,
-                    yield_on_timeout=True,
-                    raise_interrupt=False,
-                )
-                begun = False
-                for change in changes if present else ():
-                    # The first time without a change too: something may have come before the watch began.
-                    if change or not begun:
-                        self._changed.set()
-                    begun = True
-                    if self._folders is not folders or len(present) < sum(folder.is_dir() for folder in folders):
-                        break  # a folder came that is not watched yet
-            except (OSError, RuntimeError) as error:
-                logger.warning("File events are not to be had (%s): polling every %g s", error, self._poll_interval)
-            if self._folders is folders:
-                self._stopping.wait(_RETRY_WATCH_S)
+    def _look_at_source(self) -> float | None:
+        pause = self._poll_interval
+        try:
+            with self._looking:
+                aspired = self._source.look(time.monotonic())
+                self._report(aspired)
+        except Exception:
+            # A source tells its troubles in what it returns; this is a fault, and must not end the watching.
+            logger.exception("The look at the models failed")
+        else:
+            if any(item.settling for item in aspired):
+                pause = self._settle if pause is None else min(pause, self._settle)
+        return pause

@@ -13,6 +13,7 @@ Example:
 from servable.settings.load import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
+    TOKEN_VARIABLE,
     Resolved,
     Row,
     load_model_settings,
@@ -24,6 +25,7 @@ __all__ = [
     "CONFIG_FILE",
     "CONFIG_VARIABLE",
     "SECTIONS",
+    "TOKEN_VARIABLE",
     "ModelSettings",
     "PerModelSettings",
     "Resolved",

@@ -27,6 +27,7 @@ from servable.settings.table import (
 
 CONFIG_FILE = "servable.toml"
 CONFIG_VARIABLE = "SERVABLE_CONFIG"
+TOKEN_VARIABLE = "SERVABLE_TOKEN"  # noqa: S105  # a name
 
 _LARGEST_FILE = 1 << 20
 # What Kubernetes sets in each pod for a service whose name begins with "servable".
@@ -80,7 +81,7 @@ def load_server_settings(
 
     Raises:
         SettingsError: A value is wrong, a name is unknown, the file cannot be read, or the address is not a loopback
-            one and `allow_remote` is not set.
+            one and neither tokens nor mutual TLS nor `insecure` is set.
 
     Example:
         >>> found = load_server_settings({"rest_port": "0"}, environ={"SERVABLE_BATCH": "off"})
@@ -96,6 +97,7 @@ def load_server_settings(
         _from_flags(flags or {}, settings),
     ]
     resolved = _resolve(ServerSettings, layers, ServerSettings())
+    _check_tls(resolved.values)
     _check_listening(resolved.values)
     _check_batching(resolved.values)
     return resolved
@@ -173,7 +175,7 @@ def _from_environment(environ: Mapping[str, str], settings: Mapping[str, Setting
 def _refuse_near_match(variable: str, name: str, settings: Mapping[str, Setting]) -> None:
     """Other programs may own variables with our prefix, so only what looks like a slip is an error."""
     nearest = _nearest(name, settings)
-    if nearest and variable != CONFIG_VARIABLE:
+    if nearest and variable not in (CONFIG_VARIABLE, TOKEN_VARIABLE):
         hint = f"did you mean {settings[nearest].environment}?"
         raise SettingsError(f"There is no setting for the environment variable {variable}", hint=hint)
 
@@ -230,10 +232,11 @@ def _nearest(name: str, settings: Mapping[str, Setting]) -> str | None:
 
 
 def _check_listening(settings: ServerSettings) -> None:
-    if not settings.allow_remote and not _is_loopback(settings.bind):
+    asks_who = settings.tokens or (settings.tls_client_ca and settings.tls_client_verify == "required")
+    if not (asks_who or settings.insecure or is_loopback(settings.bind)):
         raise SettingsError(
             f"bind {settings.bind} lets other machines use every model without any check of who they are",
-            hint="keep bind at 127.0.0.1, or allow it with --allow-remote",
+            hint="ask for tokens with --tokens or for certificates with --tls-client-ca, or allow it with --insecure",
         )
     if settings.rest_port is None and settings.grpc_port is None and not settings.grpc_socket_path:
         raise SettingsError("rest_port and grpc_port are both off", hint="leave one on, or set grpc_socket_path")
@@ -241,7 +244,19 @@ def _check_listening(settings: ServerSettings) -> None:
         raise SettingsError(f"rest_port and grpc_port are both {settings.rest_port}", hint="give each its own")
 
 
-def _is_loopback(address: str) -> bool:
+def _check_tls(settings: ServerSettings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        missing = "tls_key" if settings.tls_cert else "tls_cert"
+        raise SettingsError(f"TLS needs {missing} too", hint="tls_cert and tls_key belong together")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise SettingsError(
+            "tls_client_ca asks clients for certificates, but the server has none itself",
+            hint="set tls_cert and tls_key",
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach what listens on an address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

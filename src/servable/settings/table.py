@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from servable.settings.kinds import Kind
 
 ENVIRONMENT_PREFIX = "SERVABLE_"
-SECTIONS = ("Listening", "Limits", "Models and versions", "Batching", "Engines", "Logs and metrics")
+SECTIONS = ("Listening", "Security", "Limits", "Models and versions", "Batching", "Engines", "Logs and metrics")
 
 
 def _setting(default: Any, kind: Kind, about: str, *, section: str, flag: str = "") -> Any:
@@ -122,13 +122,7 @@ class ServerSettings(PerModelSettings):
     bind: str = _setting(
         "127.0.0.1",
         kinds.ADDRESS,
-        "address to listen on; anything but loopback needs allow_remote",
-        section="Listening",
-    )
-    allow_remote: bool = _setting(
-        False,
-        kinds.BOOL,
-        "let other machines connect: whoever reaches the ports can then use every model",
+        "address to listen on; anything but loopback needs tokens, tls_client_ca or insecure",
         section="Listening",
     )
     grpc_socket_path: str = _setting(
@@ -140,6 +134,40 @@ class ServerSettings(PerModelSettings):
     )
     grace_period: float = _setting(
         30.0, kinds.DURATION, "how long a stopping server finishes requests", section="Listening"
+    )
+
+    tls_cert: str = _setting(
+        "",
+        kinds.PATH,
+        "the server's certificate and those between it and its root, in PEM: REST and gRPC then speak TLS; a file that "
+        "changes is read again",
+        section="Security",
+    )
+    tls_key: str = _setting("", kinds.PATH, "the private key of tls_cert, in PEM", section="Security")
+    tls_client_ca: str = _setting(
+        "",
+        kinds.PATH,
+        "certificates of authorities, in PEM: clients then have to show one that comes from them (mutual TLS)",
+        section="Security",
+    )
+    tls_client_verify: str = _setting(
+        "required",
+        kinds.choice("required", "optional"),
+        "whether clients may come without a certificate where tls_client_ca is set",
+        section="Security",
+    )
+    tokens: str = _setting(
+        "",
+        kinds.PATH,
+        "a file of tokens, made by servable token create: every request then needs one; a file that changes is read "
+        "again",
+        section="Security",
+    )
+    insecure: bool = _setting(
+        False,
+        kinds.BOOL,
+        "let other machines connect without tokens and mutual TLS: whoever reaches the ports can use every model",
+        section="Security",
     )
 
     max_body_size: int = _setting(64 << 20, kinds.SIZE, "largest request body, also unpacked", section="Limits")

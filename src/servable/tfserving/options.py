@@ -185,7 +185,7 @@ def _settings(flags: Mapping[str, Any], engine: EngineFlags, batching: BatchingP
     defaults = ServerSettings()
     settings = ServerSettings(
         bind=any_address(),
-        allow_remote=True,
+        insecure=True,
         grpc_port=flags["port"] or None,
         rest_port=_rest_port(flags),
         grpc_socket_path=flags["grpc_socket_path"],

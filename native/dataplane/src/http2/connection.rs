@@ -48,7 +48,12 @@ pub enum Rejection {
     NoRoom,
     /// It was not there in time.
     TooSlow,
+    /// The connection's [`Admission`] does not let it in.
+    NotAdmitted,
 }
+
+/// Whether a request may come in, by its head.
+pub type Admission = Box<dyn Fn(&Head) -> bool + Send>;
 
 /// An event that is to be told. What belongs to it stays in its stream until then.
 #[derive(Clone, Copy)]
@@ -77,6 +82,7 @@ pub(super) enum Ending {
 /// The server's side of one HTTP/2 connection.
 pub struct Connection {
     pub(super) limits: Limits,
+    pub(super) admission: Option<Admission>,
     pub(super) clock: Clock,
     pub(super) preface_seen: bool,
     pub(super) settings_seen: bool,
@@ -119,6 +125,7 @@ impl Connection {
         }
         let peer = PeerSettings::default();
         Connection {
+            admission: None,
             clock: Clock::new(now),
             preface_seen: false,
             settings_seen: false,
@@ -241,6 +248,11 @@ impl Connection {
             let last = self.last_id;
             self.output.write(|out| put_goaway(out, last, ErrorCode::NoError, "the server stops"));
         }
+    }
+
+    /// From now on rejects the requests that `admission` does not let in, before their bodies are taken.
+    pub fn admit_with(&mut self, admission: Admission) {
+        self.admission = Some(admission);
     }
 
     /// Nothing is open and nothing is left to write: the socket can be closed.

@@ -105,6 +105,9 @@ impl Connection {
         if read.too_large {
             return Some(Rejection::HeadTooLarge);
         }
+        if self.admission.as_ref().is_some_and(|admits| !admits(&self.head)) {
+            return Some(Rejection::NotAdmitted);
+        }
         if largest > 0 && read.content_length.is_some_and(|length| length > largest) {
             return Some(Rejection::BodyTooLarge);
         }

@@ -57,7 +57,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Event, Rejection};
+pub use connection::{Admission, Connection, Event, Rejection};
 pub use error::{ErrorCode, Fatal};
 pub use frame::PREFACE;
 pub use limits::Limits;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -12,12 +13,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::body::Reply;
 use super::patience::{Answering, Watch, Watched};
+use super::peeked::Peeked;
 use super::threads::Accepted;
+use super::tls::{self, Opened, Port};
 use super::{Core, grpc_connection, rest};
 use crate::http2::PREFACE;
 
@@ -28,10 +32,14 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 const FRAME_SIZE: u32 = 256 << 10;
 const STREAMS: u32 = 1000;
 const READ_BUFFER: usize = 32 << 10;
+/// How long the rest of a request is waited for that is not answered.
+const TAKE_REST: Duration = Duration::from_millis(100);
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
     content-length: 73\r\n\r\n{\"error\": \"The head of the request was not there in time (send_timeout)\"}";
 const NOT_GRPC: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
     content-length: 67\r\n\r\n{\"error\": \"This port speaks gRPC only: REST has a port of its own\"}";
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    content-length: 59\r\n\r\n{\"error\": \"This port speaks TLS: use https:// or grpcs://\"}";
 /// A connection without an open request on which nothing happens for so long does not keep the server from stopping.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 const PING_EVERY: Duration = Duration::from_secs(60);
@@ -39,43 +47,99 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends, or, once the server stops, until its open requests are answered.
 pub(super) async fn serve(core: &Arc<Core>, accepted: Accepted, stop: watch::Receiver<bool>) {
-    match accepted {
-        Accepted::Rest(stream) => {
-            if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-                serve_rest(core, stream, stop).await;
-            }
-        }
-        Accepted::Grpc(stream) => {
-            if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-                serve_grpc(core, stream, stop).await;
-            }
-        }
+    let (port, stream) = match accepted {
+        Accepted::Rest(stream) => (Port::Rest, stream),
+        Accepted::Grpc(stream) => (Port::Grpc, stream),
         Accepted::GrpcSocket(stream) => {
-            if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
-                grpc_connection::serve(core, stream, stop).await;
+            let Ok(stream) = UnixStream::from_std(stream) else { return };
+            return match core.tls.acceptor(Port::GrpcSocket) {
+                Some(acceptor) => serve_tls(core, acceptor, Port::GrpcSocket, stream, stop).await,
+                None => grpc_connection::serve(core, stream, stop).await,
+            };
+        }
+    };
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    if let Some(acceptor) = core.tls.acceptor(port) {
+        return serve_tls(core, acceptor, port, stream, stop).await;
+    }
+    if let Some(http2) = first_words(core, speaks_http2(&stream), &stop).await {
+        serve_http(core, port, http2, stream, stop).await;
+    }
+}
+
+/// Boxed: a connection in plain text is not to pay for the size of this one.
+fn serve_tls<'a, S>(
+    core: &'a Arc<Core>,
+    acceptor: tokio_rustls::TlsAcceptor,
+    port: Port,
+    stream: S,
+    stop: watch::Receiver<bool>,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    Box::pin(async move {
+        match tls::open(core, acceptor, stream, &stop).await {
+            None => {}
+            Some(Opened::Plain(stream)) => refuse_plain_text(core, stream).await,
+            Some(Opened::Secure(mut stream)) => {
+                // The preface alone decides: it is there wherever ALPN chose h2, and also where a client has no ALPN.
+                let spoken = async { stream.peek_http2().await };
+                if let Some(http2) = first_words(core, spoken, &stop).await {
+                    serve_http(core, port, http2, *stream, stop).await;
+                }
             }
         }
+    })
+}
+
+async fn serve_http<S>(core: &Arc<Core>, port: Port, http2: bool, stream: S, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    match (port, http2) {
+        (Port::Rest, true) => serve_http2(core, stream, stop).await,
+        (Port::Rest, false) => serve_http1(core, stream, stop).await,
+        (_, true) => grpc_connection::serve(core, stream, stop).await,
+        (_, false) => tell(stream, NOT_GRPC).await,
     }
 }
 
-async fn serve_rest(core: &Arc<Core>, stream: tokio::net::TcpStream, stop: watch::Receiver<bool>) {
-    match first_words(core, &stream, &stop).await {
-        None => {}
-        Some(true) => serve_http2(core, stream, stop).await,
-        Some(false) => serve_http1(core, stream, stop).await,
+/// Tells a client that it should have begun with a TLS handshake. In HTTP/1.1 also where it speaks HTTP/2: gRPC clients
+/// show that they came upon HTTP/1.1 and give up, while they come back at once after an orderly GOAWAY.
+async fn refuse_plain_text<S>(core: &Core, mut stream: Peeked<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    core.metrics.refused("not_tls");
+    // What it sent is taken first: closing on unread bytes would reset the connection, and lose the answer. Twice, since
+    // the first time gives what was looked at.
+    let mut sent = vec![0; READ_BUFFER];
+    for _ in 0..2 {
+        let _ = tokio::time::timeout(TAKE_REST, stream.read(&mut sent)).await;
     }
+    tell(stream, NOT_TLS).await;
 }
 
-async fn serve_grpc(core: &Arc<Core>, mut stream: tokio::net::TcpStream, stop: watch::Receiver<bool>) {
-    match first_words(core, &stream, &stop).await {
-        None => {}
-        Some(true) => grpc_connection::serve(core, stream, stop).await,
-        Some(false) => drop(stream.write_all(NOT_GRPC).await),
-    }
+/// Sends a few last words, as far as the client takes them at once.
+async fn tell(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
+    let mut telling = pin!(async {
+        stream.write_all(words).await?;
+        stream.shutdown().await
+    });
+    let once = |context: &mut Context<'_>| {
+        let _ = telling.as_mut().poll(context);
+        Poll::Ready(())
+    };
+    std::future::poll_fn(once).await;
 }
 
 /// Whether a new connection speaks HTTP/2; `None` where it says nothing in time, or before the server stops.
-async fn first_words(core: &Core, stream: &tokio::net::TcpStream, stop: &watch::Receiver<bool>) -> Option<bool> {
+async fn first_words(
+    core: &Core,
+    spoken: impl Future<Output = Option<bool>>,
+    stop: &watch::Receiver<bool>,
+) -> Option<bool> {
     let mut stop = stop.clone();
     let late = async {
         match core.settings.send_timeout() {
@@ -85,14 +149,14 @@ async fn first_words(core: &Core, stream: &tokio::net::TcpStream, stop: &watch::
     };
     tokio::select! {
         biased;
-        spoken = speaks_http2(stream) => spoken,
+        spoken = spoken => spoken,
         () = late => None,
         _ = stop.wait_for(|stop| *stop) => None,
     }
 }
 
 /// Looks at the first bytes without taking them; `None` when the client has gone.
-async fn speaks_http2(stream: &tokio::net::TcpStream) -> Option<bool> {
+async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
     let mut start = [0u8; PREFACE.len()];
     loop {
         let seen = stream.peek(&mut start).await.ok()?;
@@ -110,7 +174,10 @@ async fn speaks_http2(stream: &tokio::net::TcpStream) -> Option<bool> {
     }
 }
 
-async fn serve_http1(core: &Arc<Core>, stream: tokio::net::TcpStream, stop: watch::Receiver<bool>) {
+async fn serve_http1<S>(core: &Arc<Core>, stream: S, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let watch = Rc::new(Watch::default());
     let service = service_fn(|request| answer(core.clone(), request, watch.answering()));
     let mut connection = http1::Builder::new()
@@ -129,7 +196,7 @@ async fn serve_http1(core: &Arc<Core>, stream: tokio::net::TcpStream, stop: watc
     };
     core.metrics.refused("send_timeout");
     if let Late::Head = late {
-        let _ = connection.into_parts().io.into_inner().stream.try_write(TOO_SLOW);
+        tell(connection.into_parts().io.into_inner().stream, TOO_SLOW).await;
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::access_log::{Asked, Entry};
 use super::body;
 use super::dispatch::Account;
-use super::{Core, health, oip_grpc, tfs_grpc};
+use super::{Core, health, oip_grpc, tfs_grpc, tokens};
 use crate::http2::{Head, Rejection};
 use crate::metrics::{InFlight, Protocol};
 use crate::wire::tf::truncate;
@@ -62,9 +62,19 @@ pub(super) async fn answer(core: &Arc<Core>, head: &Head, body: Bytes) -> Result
     outcome
 }
 
+/// Whether a call's token lets it in.
+///
+/// # Errors
+/// See [`tokens::Gate::admit`].
+pub(super) fn admit(core: &Core, head: &Head) -> Result<()> {
+    let path = std::str::from_utf8(&head.path).unwrap_or_default();
+    core.gate.admit(|| tokens::grpc_scope(path), head.authorization.as_deref())
+}
+
 /// What a client is told whose request was not taken.
 pub(super) fn rejection(core: &Core, head: &Head, why: Rejection) -> Error {
     let settings = &core.settings;
+    let predicts = why != Rejection::NotAdmitted;
     let error = match why {
         Rejection::HeadTooLarge => Error::new(
             Code::ResourceExhausted,
@@ -76,10 +86,14 @@ pub(super) fn rejection(core: &Core, head: &Head, why: Rejection) -> Error {
         .with_reason("head_too_large"),
         Rejection::BodyTooLarge => body::too_large(settings.max_body_bytes + 1, settings.max_body_bytes),
         Rejection::NoRoom => body::no_room(settings.max_queued_bytes),
+        Rejection::NotAdmitted => admit(core, head).err().unwrap_or_else(tokens::changed),
         Rejection::TooSlow => body::too_slow(settings.send_timeout().unwrap_or_default()),
     };
     let mut account = Account::new(protocol(head));
-    account.predicts();
+    // Strangers are not counted among the predictions, as over REST.
+    if predicts {
+        account.predicts();
+    }
     note(core, head, &account, Some(&error));
     error
 }

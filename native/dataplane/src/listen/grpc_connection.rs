@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
@@ -30,11 +30,12 @@ where
     let mut driver = Driver::new(core.clone(), socket);
     tokio::select! {
         biased;
-        () = driver.run() => return,
+        () = driver.run() => return driver.close().await,
         _ = stop.wait_for(|stop| *stop) => {}
     }
     driver.shut_down();
     driver.run().await;
+    driver.close().await;
 }
 
 /// An answer on its way to the client: what the call gave, and the request's id, which comes back.
@@ -65,8 +66,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             ..Limits::default()
         };
         let now = Instant::now();
+        let mut http2 = Connection::new(limits, now);
+        if core.gate.is_closed() {
+            let core = core.clone();
+            http2.admit_with(Box::new(move |head| grpc::admit(&core, head).is_ok()));
+        }
         Driver {
-            http2: Connection::new(limits, now),
+            http2,
             core,
             socket,
             input: BytesMut::with_capacity(READ),
@@ -81,6 +87,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn shut_down(&mut self) {
         self.http2.shut_down();
         self.leave_at = Some(Instant::now() + LINGER);
+    }
+
+    /// Takes leave in order, where all was written.
+    async fn close(&mut self) {
+        if !self.http2.output().has_remaining() {
+            let _ = tokio::time::timeout(LINGER, self.socket.shutdown()).await;
+        }
     }
 
     async fn run(&mut self) {
@@ -120,6 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         loop {
             let output = self.http2.output();
             if !output.has_remaining() {
+                // A TLS stream keeps what its socket does not take.
+                let _ = Pin::new(&mut self.socket).poll_flush(context)?;
                 return Ok(());
             }
             match poll_write_buf(Pin::new(&mut self.socket), context, output) {

@@ -15,12 +15,15 @@ mod oip_rest;
 mod ops;
 mod path;
 mod patience;
+mod peeked;
 mod reload;
 mod rest;
 mod settings;
 mod tfs_grpc;
 mod tfs_rest;
 mod threads;
+mod tls;
+mod tokens;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,6 +46,10 @@ use reload::Reloads;
 pub use settings::Settings;
 use settings::thread_count;
 use threads::{IoThreads, Listener};
+use tls::Tls;
+pub use tls::{ClientVerify, TlsSettings};
+use tokens::Gate;
+pub use tokens::Token;
 
 /// What all I/O threads share.
 struct Core {
@@ -52,6 +59,8 @@ struct Core {
     pool: Pool,
     access_log: Option<AccessLog>,
     reloads: Reloads,
+    tls: Tls,
+    gate: Gate,
     stopping: AtomicBool,
 }
 
@@ -88,11 +97,19 @@ impl Server {
     /// `reload` is called when a client sends a new list of models.
     ///
     /// # Errors
-    /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started.
+    /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started;
+    /// `INVALID_ARGUMENT` when the certificates cannot be used.
     pub fn start(settings: Settings, reload: Option<ReloadHandler>) -> Result<Server> {
         let failed = |what: &str, error: std::io::Error| {
             Error::new(Code::FailedPrecondition, format!("{what}: {error}")).with_reason("start")
         };
+        let (tls, gate) = (Tls::default(), Gate::default());
+        if let Some(wanted) = &settings.tls {
+            tls.set(wanted)?;
+        }
+        if let Some(tokens) = &settings.tokens {
+            gate.set(tokens)?;
+        }
         let listeners = Listener::bind_all(&settings)?;
         let addresses = Addresses {
             rest: address_of(&listeners, |listener| matches!(listener, Listener::Rest(_))),
@@ -111,6 +128,8 @@ impl Server {
             pool,
             access_log,
             reloads: Reloads::new(reload),
+            tls,
+            gate,
             stopping: AtomicBool::new(false),
             settings,
         });
@@ -130,6 +149,30 @@ impl Server {
     /// `INVALID_ARGUMENT` when the snapshot contradicts itself; then the old one stays.
     pub fn apply(&self, snapshot: Snapshot, servables: &HashMap<String, Arc<Servable>>) -> Result<()> {
         self.core.router.apply(snapshot, servables, &self.core.metrics)
+    }
+
+    /// Takes other certificates, for the handshakes from now on; open connections stay.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when the server speaks in plain text; `INVALID_ARGUMENT` when the certificates cannot be
+    /// used; then the old ones stay.
+    pub fn set_tls(&self, settings: &TlsSettings) -> Result<()> {
+        if self.core.settings.tls.is_none() {
+            return Err(tls::is_off());
+        }
+        self.core.tls.set(settings)
+    }
+
+    /// Takes other tokens, for the requests from now on.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when the server asks for no tokens; `INVALID_ARGUMENT` when one of them cannot be read; then
+    /// the old ones stay.
+    pub fn set_tokens(&self, tokens: &[Token]) -> Result<()> {
+        if self.core.settings.tokens.is_none() {
+            return Err(tokens::are_off());
+        }
+        self.core.gate.set(tokens)
     }
 
     /// The page that Prometheus reads.

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::access_log::{Asked, Entry};
 use super::body::{self, Reply};
 use super::dispatch::Account;
-use super::{Core, oip_rest, ops, tfs_rest};
+use super::{Core, oip_rest, ops, tfs_rest, tokens};
 use crate::metrics::{InFlight, Protocol};
 use crate::wire::json;
 use crate::{Code, Error, Result};
@@ -35,10 +35,14 @@ pub(super) async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Resp
     let api = api_of(head.uri.path());
     let protocol = if api == Api::Oip { Protocol::OipRest } else { Protocol::Rest };
     let mut account = Account::new(protocol);
-    let answered = match api {
-        Api::TfServing => tfs_rest::answer(core, &head, incoming, &mut account).await,
-        Api::Oip => oip_rest::answer(core, &head, incoming, &mut account).await,
-        Api::Ops => ops_answer(core, &head),
+    let authorization = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let admitted = core.gate.admit(|| tokens::rest_scope(&head.method, head.uri.path()), authorization);
+    let answered = match (admitted, api) {
+        // Its body stays unread.
+        (Err(error), _) => Err(error),
+        (Ok(()), Api::TfServing) => tfs_rest::answer(core, &head, incoming, &mut account).await,
+        (Ok(()), Api::Oip) => oip_rest::answer(core, &head, incoming, &mut account).await,
+        (Ok(()), Api::Ops) => ops_answer(core, &head),
     };
     let code = answered.as_ref().map_or_else(|error| error.code, |_| Code::Ok);
     account.close(core, code);
@@ -50,7 +54,7 @@ pub(super) async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Resp
         response.headers_mut().insert(REQUEST_ID, id.clone());
     }
     if core.settings.cors {
-        allow_origins(&mut response);
+        allow_origins(&mut response, core.gate.is_closed());
     }
     response
 }
@@ -95,12 +99,13 @@ fn not_found(head: &Parts) -> Error {
     Error::new(Code::NotFound, message).with_reason("no_route")
 }
 
-/// The three headers of TensorFlow Serving.
-fn allow_origins(response: &mut Response<Reply>) {
+/// The three headers of TensorFlow Serving; pages may send a token where the server asks for one.
+fn allow_origins(response: &mut Response<Reply>, with_tokens: bool) {
+    let allowed = if with_tokens { "Content-Type, Authorization" } else { "Content-Type" };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
 }
 
 /// An answer with a body.
@@ -120,6 +125,9 @@ pub(super) fn refuse(core: &Core, error: &Error) -> Response<Reply> {
     let mut body = Vec::with_capacity(64 + error.message.len());
     json::write_error(&mut body, &error.message);
     let mut response = respond(status, JSON, body);
+    if error.code == Code::Unauthenticated {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, tokens::CHALLENGE);
+    }
     if let Some(after) = error.retry_after {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::tls::TlsSettings;
+use super::tokens::Token;
+
 /// Every key may be left out. Zero means "no limit" where a limit is meant.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +17,10 @@ pub struct Settings {
     pub grpc_address: String,
     /// Also answer gRPC on this Unix socket; empty: none. A stale socket file is replaced.
     pub grpc_socket_path: String,
+    /// Certificates; none: plain text.
+    pub tls: Option<TlsSettings>,
+    /// Who may do what; none: everybody everything. An empty list lets nobody in.
+    pub tokens: Option<Vec<Token>>,
     /// Threads that own sockets; 0: one a core.
     pub io_threads: usize,
     /// Threads that run engines; 0: one a core.
@@ -53,6 +60,8 @@ impl Default for Settings {
             rest_address: "127.0.0.1:8501".to_owned(),
             grpc_address: "127.0.0.1:8500".to_owned(),
             grpc_socket_path: String::new(),
+            tls: None,
+            tokens: None,
             io_threads: 0,
             engine_threads: 0,
             max_body_bytes: 64 << 20,

@@ -6,6 +6,7 @@ use super::Core;
 use super::dispatch::{self, Account};
 use super::grpc::{Call, framed, unknown_method};
 use super::inference;
+use crate::Result;
 use crate::batch::Task;
 use crate::route::Choice;
 use crate::wire::Budget;
@@ -13,7 +14,6 @@ use crate::wire::inference::Method;
 use crate::wire::tf::{
     self, ModelSpec, PredictRequest, PredictResponse, TensorForm, VersionChoice, bind::find_signature,
 };
-use crate::{Code, Error, Result};
 
 pub(super) const PREDICTION: &str = "/tensorflow.serving.PredictionService/";
 pub(super) const MODEL: &str = "/tensorflow.serving.ModelService/";

@@ -212,3 +212,18 @@ fn a_request_counts_as_held_until_it_is_answered() {
     client.sent();
     assert_eq!(client.connection.held_bytes(), 0);
 }
+
+#[test]
+fn a_request_that_is_not_admitted_is_rejected_before_its_body_comes() {
+    let mut client = Client::new();
+    client.connection.admit_with(Box::new(|head| head.authorization.is_some()));
+    client.send(&headers(1, 0));
+    assert_eq!(client.events(), [Event::Rejected { stream: 1, head: head(), why: Rejection::NotAdmitted }]);
+    client.connection.refuse(1, &[("grpc-status", b"16")]);
+    client.send(&data(1, flag::END_STREAM, &message(80)));
+    assert_eq!(client.connection.held_bytes(), 0);
+    let block = block(&[("authorization", b"Bearer x")]);
+    client.send(&frame(kind::HEADERS, flag::END_HEADERS, 3, &block));
+    client.send(&data(3, flag::END_STREAM, &message(80)));
+    assert_eq!(client.stream_of_only_request(), 3);
+}
