@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from servable.engines.options import TensorFlowOptions
 from servable.errors import InvalidArgument, Unimplemented
 from servable.server.model_list import Looks
 from servable.tfserving.flags import parse
-from servable.tfserving.options import EngineFlags, ServeOptions, serve_options
+from servable.tfserving.options import ServeOptions, serve_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +45,8 @@ def test_what_is_for_engines_is_handed_on() -> None:
         "--tensorflow_session_parallelism=2",
         "--saved_model_tags=serve,gpu",
         "--per_process_gpu_memory_fraction=0.25",
-        "--prefer_tflite_model",
-        "--tensorflow_session_config_file=/c",
     )
-    assert found.engine == EngineFlags(3, 2, ("serve", "gpu"), 0.25, "/c", prefer_tflite=True)
+    assert found.tensorflow == TensorFlowOptions(("serve", "gpu"), gpu_memory_fraction=0.25)
     assert (found.settings.intra_op_threads, found.settings.inter_op_threads) == (3, 2)
 
 

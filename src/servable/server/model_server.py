@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from servable import _native
 from servable.engines.load import load_version
 from servable.engines.native import typed_errors
-from servable.engines.options import EngineOptions
+from servable.engines.options import EngineOptions, TensorFlowOptions
 from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
     SWAP_POLICIES,
@@ -89,6 +89,7 @@ class ModelServer:
         models: A folder of model folders, one model folder, model names with their folders, or a list that `reload` can
             replace.
         settings: See `servable config`.
+        tensorflow: What TensorFlow is told, where a model is for it.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
     Example:
@@ -102,9 +103,11 @@ class ModelServer:
         models: str | Path | Mapping[str, str | Path] | ModelList,
         settings: ServerSettings | None = None,
         *,
+        tensorflow: TensorFlowOptions | None = None,
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
+        self._tensorflow = tensorflow or TensorFlowOptions()
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
@@ -361,8 +364,10 @@ class ModelServer:
         if self._list and self._list.version_settings:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
-        threads = EngineOptions(settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores())
-        return load_version(action.path, threads)
+        options = EngineOptions(
+            settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores(), tensorflow=self._tensorflow
+        )
+        return load_version(action.path, options)
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
         snapshot = describe(routes, loaded, self._settings_of_version, starting=starting)

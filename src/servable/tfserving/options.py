@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from servable.engines.options import TensorFlowOptions
 from servable.errors import InvalidArgument, Unimplemented
 from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
@@ -39,41 +40,20 @@ _LONGEST_S = 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFlags:
-    """What the flags say to engines.
-
-    Attributes:
-        intra_op_threads: Threads inside one operation; 0 where nothing is said.
-        inter_op_threads: Operations side by side; 0 where nothing is said.
-        tags: Which meta graph of a SavedModel.
-        gpu_memory_fraction: Share of each GPU's memory; 0 where nothing is said.
-        session_config_file: A text ConfigProto; empty for none.
-        prefer_tflite: Take `model.tflite` of a version that has both.
-    """
-
-    intra_op_threads: int
-    inter_op_threads: int
-    tags: tuple[str, ...]
-    gpu_memory_fraction: float
-    session_config_file: str
-    prefer_tflite: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ServeOptions:
     """Everything that a command line asks for.
 
     Attributes:
         settings: Of the server.
         models: The first list of models.
-        engine: For engines.
+        tensorflow: What TensorFlow is told.
         config_file: Where the list was read from; empty where flags name the model.
         config_poll: Seconds between reading it again; 0 for never.
     """
 
     settings: ServerSettings
     models: ModelList
-    engine: EngineFlags
+    tensorflow: TensorFlowOptions
     config_file: str
     config_poll: float
 
@@ -89,14 +69,13 @@ def serve_options(line: CommandLine) -> ServeOptions:
     flags = line.values
     _check(flags)
     _log_without_effect(line)
-    engine = _engine(flags)
     config_file = flags["model_config_file"]
     models = read_model_configs(config_file) if config_file else (_single_model(flags),)
     if flags["ssl_config_file"]:
         _refuse_tls(read_ssl_config(flags["ssl_config_file"]))
     batching = _batching(flags)
     return ServeOptions(
-        settings=_settings(flags, engine, batching),
+        settings=_settings(flags, batching),
         models=ModelList(
             models=models,
             looks=_looks(flags["file_system_poll_wait_seconds"]),
@@ -105,7 +84,7 @@ def serve_options(line: CommandLine) -> ServeOptions:
             version_settings=version_batching if batching and flags["enable_per_model_batching_parameters"] else None,
             reload=reload_by_request,
         ),
-        engine=engine,
+        tensorflow=_tensorflow(flags),
         config_file=config_file,
         config_poll=max(flags["model_config_file_poll_wait_seconds"], 0) if config_file else 0,
     )
@@ -162,24 +141,19 @@ def _batching(flags: Mapping[str, Any]) -> BatchingParameters | None:
     return read_batching_parameters(file) if file else batching_parameters()
 
 
-def _engine(flags: Mapping[str, Any]) -> EngineFlags:
-    both = flags["tensorflow_session_parallelism"]
-
-    def threads(name: str) -> int:
-        number: int = flags[name] or both
-        return min(max(number, 0), 4096)
-
-    return EngineFlags(
-        intra_op_threads=threads("tensorflow_intra_op_parallelism"),
-        inter_op_threads=threads("tensorflow_inter_op_parallelism"),
+def _tensorflow(flags: Mapping[str, Any]) -> TensorFlowOptions:
+    return TensorFlowOptions(
         tags=tuple(tag for tag in flags["saved_model_tags"].split(",") if tag),
-        gpu_memory_fraction=flags["per_process_gpu_memory_fraction"],
-        session_config_file=flags["tensorflow_session_config_file"],
-        prefer_tflite=flags["prefer_tflite_model"],
+        gpu_memory_fraction=flags["per_process_gpu_memory_fraction"] or None,
     )
 
 
-def _settings(flags: Mapping[str, Any], engine: EngineFlags, batching: BatchingParameters | None) -> ServerSettings:
+def _threads(flags: Mapping[str, Any], name: str, default: int) -> int:
+    number: int = flags[name] or flags["tensorflow_session_parallelism"]
+    return min(max(number, 0), 4096) or default
+
+
+def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> ServerSettings:
     poll = flags["file_system_poll_wait_seconds"]
     metrics = read_metrics_path(flags["monitoring_config_file"]) if flags["monitoring_config_file"] else ""
     defaults = ServerSettings()
@@ -198,8 +172,9 @@ def _settings(flags: Mapping[str, Any], engine: EngineFlags, batching: BatchingP
         load_retries=min(max(flags["max_num_load_retries"], 0), 1_000_000),
         load_retry_interval=min(max(flags["load_retry_interval_micros"], 0) / 1e6, _LONGEST_S),
         batch="off",
-        intra_op_threads=engine.intra_op_threads or defaults.intra_op_threads,
-        inter_op_threads=engine.inter_op_threads or defaults.inter_op_threads,
+        intra_op_threads=_threads(flags, "tensorflow_intra_op_parallelism", defaults.intra_op_threads),
+        inter_op_threads=_threads(flags, "tensorflow_inter_op_parallelism", defaults.inter_op_threads),
+        check_method_names=flags["enable_signature_method_name_check"],
         tensor_content=flags["enable_serialization_as_tensor_content"],
         metrics_path=metrics,
     )
