@@ -120,7 +120,7 @@ def test_certificates_that_cannot_be_used_stop_the_start(tmp_path: Path, model: 
     file = tmp_path / "ssl.config"
     file.write_text('server_key: "k" server_cert: "c"')
     done = run(f"--model_base_path={model}", f"--ssl_config_file={file}")
-    assert (done.returncode, "Error: UNIMPLEMENTED: ssl_config_file" in done.stdout) == (255, True)
+    assert (done.returncode, "Error: INVALID_ARGUMENT: The TLS key" in done.stdout) == (255, True)
 
 
 def test_the_server_ends_when_a_first_model_fails_for_good(models: Path) -> None:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from servable.engines.options import TensorFlowOptions
-from servable.errors import InvalidArgument, Unimplemented
+from servable.errors import InvalidArgument
 from servable.server.model_list import Looks
+from servable.server.security import GrpcTls
+from servable.tfserving.configs import read_ssl_config
 from servable.tfserving.flags import parse
 from servable.tfserving.options import ServeOptions, serve_options
 
@@ -91,14 +93,20 @@ def test_a_platform_config_switches_batching_off() -> None:
     assert options("--enable_batching", "--platform_config_file=/p").settings.batch == "off"
 
 
-def test_encryption_that_is_asked_for_is_never_left_out(tmp_path: Path) -> None:
+def test_certificates_are_for_grpc_and_clients_show_theirs_only_where_asked(tmp_path: Path) -> None:
     file = tmp_path / "ssl.config"
-    file.write_text('server_key: "k" server_cert: "c"')
-    with pytest.raises(Unimplemented):
-        options(f"--ssl_config_file={file}")
-    file.write_text('server_key: "k"')
+    file.write_text('server_key: "k" server_cert: "c" custom_ca: "a"')
+    found = options(f"--ssl_config_file={file}").grpc_tls
+    assert found is not None
+    assert found.read(found.path) == GrpcTls("c", "k")
+    file.write_text('server_key: "k" server_cert: "c" custom_ca: "a" client_verify: true')
+    assert found.read(found.path) == GrpcTls("c", "k", "a")
+
+
+def test_certificates_without_a_key_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ssl.config").write_text('server_cert: "c"')
     with pytest.raises(InvalidArgument, match="both server_key and server_cert"):
-        options(f"--ssl_config_file={file}")
+        read_ssl_config(tmp_path / "ssl.config")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,13 @@ def _serve(options: ServeOptions) -> None:
     from servable.tfserving.reload import ConfigFilePoller
 
     loop = ServeLoop()
-    server = ModelServer(options.models, options.settings, tensorflow=options.tensorflow, on_change=loop.changed)
+    server = ModelServer(
+        options.models,
+        options.settings,
+        tensorflow=options.tensorflow,
+        grpc_tls=options.grpc_tls,
+        on_change=loop.changed,
+    )
     server.start()
     poller = ConfigFilePoller(server, options.config_file, options.config_poll) if options.config_poll else None
     end = loop.run(server, StartupDisplay(server, poller))

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from servable.engines.load import Loaded
     from servable.lifecycle import Aspired, Source
     from servable.server.model_list import Failed, ModelConfig
+    from servable.server.security import GrpcTlsFile
     from servable.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class ModelServer:
             replace.
         settings: See `servable config`.
         tensorflow: What TensorFlow is told, where a model is for it.
+        grpc_tls: Certificates for gRPC alone, instead of those of the settings.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
     Example:
@@ -104,6 +106,7 @@ class ModelServer:
         settings: ServerSettings | None = None,
         *,
         tensorflow: TensorFlowOptions | None = None,
+        grpc_tls: GrpcTlsFile | None = None,
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
@@ -119,7 +122,7 @@ class ModelServer:
             folders = [config.base_path for config in models.models]
         else:
             source, folders = _source(models, self.settings, self._policy_of)
-        self._security = Security(self.settings)
+        self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
             json.dumps(_native_settings(self.settings) | self._security.native_settings()),
             _reload_by_clients(self) if self._list and self._list.reload else None,

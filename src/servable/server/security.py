@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from servable.settings.load import is_loopback
 from servable.settings.token_file import read_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from servable import _native
     from servable.settings import ServerSettings
 
@@ -22,19 +25,50 @@ logger = logging.getLogger(__name__)
 _LARGEST_PEM = 4 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class GrpcTls:
+    """Certificates for gRPC alone, its Unix socket included, as texts in PEM. REST speaks plain text then.
+
+    Attributes:
+        certificate: The server's, and those between it and its root.
+        key: Its private key.
+        client_ca: Of the authorities that clients' certificates must come from; empty: none is asked for.
+    """
+
+    certificate: str
+    key: str
+    client_ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcTlsFile:
+    """A file that certificates for gRPC alone are read from.
+
+    Attributes:
+        path: Read again whenever it changes.
+        read: Reads it; a ServableError says what is wrong with it.
+    """
+
+    path: Path
+    read: Callable[[Path], GrpcTls]
+
+
 class Security:
     """Who the server says it is, and who may use it.
 
     Args:
         settings: Its `tls_...` and `tokens` name the files.
+        grpc_tls: Instead of the certificates of the settings.
 
     Raises:
         SettingsError: One of the files cannot be read.
+        ServableError: What the reader of `grpc_tls` says.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, grpc_tls: GrpcTlsFile | None = None) -> None:
         self._settings = settings
-        self._tls = _tls(settings)
+        self._grpc_tls = grpc_tls
+        self._tls = self._read_tls()
         self._tokens = _tokens(settings)
         self._watcher: ChangeWatcher | None = None
 
@@ -46,12 +80,13 @@ class Security:
         """Hands files that change to a running server. A file that is broken leaves what was there in force."""
         if self._tokens is not None and self._tls is None and not is_loopback(self._settings.bind):
             logger.warning("Tokens come in plain text from other machines and can be read on the way: set tls_cert")
-        named = (self._settings.tls_cert, self._settings.tls_key, self._settings.tls_client_ca, self._settings.tokens)
+        settings, file = self._settings, self._grpc_tls and self._grpc_tls.path
+        named = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tokens, file)
         folders = {Path(name).absolute().parent for name in named if name}
         if not folders:
             return
         followed = [
-            _Followed("The TLS certificates", lambda: _tls(self._settings), self._tls, native.set_tls),
+            _Followed("The TLS certificates", self._read_tls, self._tls, native.set_tls),
             _Followed("The tokens", lambda: _tokens(self._settings), self._tokens, native.set_tokens),
         ]
 
@@ -67,6 +102,10 @@ class Security:
     def stop(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
+
+    def _read_tls(self) -> dict[str, Any] | None:
+        file = self._grpc_tls
+        return _grpc_alone(file.read(file.path)) if file else _tls(self._settings)
 
 
 class _Followed:
@@ -98,7 +137,12 @@ class _Followed:
             logger.info("%s have changed and are in force", self._what)
 
 
-def _tls(settings: ServerSettings) -> dict[str, str] | None:
+def _grpc_alone(tls: GrpcTls) -> dict[str, Any]:
+    certificates = {"certificate": tls.certificate, "key": tls.key, "client_ca": tls.client_ca}
+    return certificates | {"rest": False, "grpc_socket": True}
+
+
+def _tls(settings: ServerSettings) -> dict[str, Any] | None:
     if not settings.tls_cert:
         return None
     return {

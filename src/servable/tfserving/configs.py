@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError
 from servable.errors import InvalidArgument
 from servable.lifecycle import All, Latest, Specific
 from servable.server.model_list import PLATFORM, ModelConfig
+from servable.server.security import GrpcTls
 from servable.settings import PerModelSettings
 from servable.tfserving import messages
 from servable.tfserving.text_file import read_message
@@ -27,23 +29,6 @@ _MAX_BATCH_SIZE, _MAX_ENQUEUED_BATCHES = 1000, 10
 _LARGEST_BATCH, _LONGEST_QUEUE = 1 << 20, 1 << 30
 
 Settings = TypeVar("Settings", bound=PerModelSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class SslConfig:
-    """Certificates for gRPC, each as PEM text.
-
-    Attributes:
-        server_key: The private key.
-        server_cert: The certificate, with those that lead to its root.
-        custom_ca: Who must have signed the certificates of clients; empty for the system's.
-        client_verify: Clients without a certificate are refused.
-    """
-
-    server_key: str
-    server_cert: str
-    custom_ca: str
-    client_verify: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +227,27 @@ def read_metrics_path(path: str | Path) -> str:
     return str(wanted)
 
 
-def read_ssl_config(path: str | Path) -> SslConfig:
+def read_ssl_config(path: Path) -> GrpcTls:
     """The certificates in a text SSLConfig.
+
+    Clients are asked for theirs only where `client_verify` says so; without `custom_ca` they must come from the
+    authorities that this machine trusts.
 
     Raises:
         NotFound: The file is not there.
-        InvalidArgument: It is no such message, or has no key or certificate.
+        InvalidArgument: It is no such message, has no key or certificate, or there is no authority for clients.
     """
     config = read_message(path, "SSLConfig")
     if not config.server_key or not config.server_cert:
         raise InvalidArgument(f"{path} needs both server_key and server_cert")
-    return SslConfig(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
+    if not config.client_verify:
+        return GrpcTls(config.server_cert, config.server_key)
+    client_ca = config.custom_ca or _trusted_here()
+    if not client_ca:
+        raise InvalidArgument(f"{path} asks for client_verify, and this machine trusts nobody: custom_ca is needed")
+    return GrpcTls(config.server_cert, config.server_key, client_ca)
+
+
+def _trusted_here() -> str:
+    known = ssl.create_default_context().get_ca_certs(binary_form=True)
+    return "".join(map(ssl.DER_cert_to_PEM_cert, known))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.engines.options import TensorFlowOptions
-from servable.errors import InvalidArgument, Unimplemented
+from servable.errors import InvalidArgument
 from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
+from servable.server.security import GrpcTlsFile
 from servable.settings import ServerSettings
 from servable.tfserving.configs import (
     BatchingParameters,
-    SslConfig,
     base_path,
     batching_parameters,
     read_batching_parameters,
@@ -47,6 +48,7 @@ class ServeOptions:
         settings: Of the server.
         models: The first list of models.
         tensorflow: What TensorFlow is told.
+        grpc_tls: Certificates for gRPC; None for plain text.
         config_file: Where the list was read from; empty where flags name the model.
         config_poll: Seconds between reading it again; 0 for never.
     """
@@ -54,6 +56,7 @@ class ServeOptions:
     settings: ServerSettings
     models: ModelList
     tensorflow: TensorFlowOptions
+    grpc_tls: GrpcTlsFile | None
     config_file: str
     config_poll: float
 
@@ -64,15 +67,12 @@ def serve_options(line: CommandLine) -> ServeOptions:
     Raises:
         NotFound: A file is not there.
         InvalidArgument: A value or a file cannot be used.
-        Unimplemented: A flag asks for what this server does not do, and must not be passed over.
     """
     flags = line.values
     _check(flags)
     _log_without_effect(line)
     config_file = flags["model_config_file"]
     models = read_model_configs(config_file) if config_file else (_single_model(flags),)
-    if flags["ssl_config_file"]:
-        _refuse_tls(read_ssl_config(flags["ssl_config_file"]))
     batching = _batching(flags)
     return ServeOptions(
         settings=_settings(flags, batching),
@@ -85,6 +85,7 @@ def serve_options(line: CommandLine) -> ServeOptions:
             reload=reload_by_request,
         ),
         tensorflow=_tensorflow(flags),
+        grpc_tls=_grpc_tls(flags["ssl_config_file"]),
         config_file=config_file,
         config_poll=max(flags["model_config_file_poll_wait_seconds"], 0) if config_file else 0,
     )
@@ -108,11 +109,6 @@ def _check(flags: Mapping[str, Any]) -> None:
             "Either configure tensorflow_session_parallelism or (tensorflow_intra_op_parallelism, "
             "tensorflow_inter_op_parallelism) separately. Configuring all three is not supported."
         )
-
-
-def _refuse_tls(_config: SslConfig) -> None:
-    # To go on without encryption where it was asked for would be the worst answer.
-    raise Unimplemented("ssl_config_file: this release cannot encrypt; put a proxy that does in front")
 
 
 def _log_without_effect(line: CommandLine) -> None:
@@ -146,6 +142,10 @@ def _tensorflow(flags: Mapping[str, Any]) -> TensorFlowOptions:
         tags=tuple(tag for tag in flags["saved_model_tags"].split(",") if tag),
         gpu_memory_fraction=flags["per_process_gpu_memory_fraction"] or None,
     )
+
+
+def _grpc_tls(path: str) -> GrpcTlsFile | None:
+    return GrpcTlsFile(Path(path), read_ssl_config) if path else None
 
 
 def _threads(flags: Mapping[str, Any], name: str, default: int) -> int:
