@@ -16,7 +16,7 @@ const COUNT: usize = 784;
 fn signatures(dtype: DType) -> Signatures {
     let x = TensorSpec { name: "x".into(), tensor_name: "x".into(), dtype, shape: None };
     let name = "serving_default".to_owned();
-    Signatures(vec![Arc::new(Signature { name, method_name: String::new(), inputs: vec![x], outputs: vec![] })])
+    Signatures(vec![Arc::new(Signature { name, inputs: vec![x], ..Signature::default() })])
 }
 
 /// Numbers that look random, between 0 and 1.

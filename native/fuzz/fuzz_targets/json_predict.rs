@@ -31,7 +31,7 @@ fn signature(name: &str, inputs: &[(&str, DType)]) -> Arc<Signature> {
     let spec =
         |&(name, dtype): &(&str, DType)| TensorSpec { name: name.into(), tensor_name: name.into(), dtype, shape: None };
     let inputs = inputs.iter().map(spec).collect();
-    Arc::new(Signature { name: name.into(), method_name: String::new(), inputs, outputs: vec![] })
+    Arc::new(Signature { name: name.into(), inputs, ..Signature::default() })
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -14,7 +14,7 @@ fn signature(bytes: &[u8]) -> Signature {
     let dtype = DType::from_tf(bytes.first().map_or(1, |&byte| i32::from(byte % 24)));
     let shape = bytes.iter().skip(1).take(3).map(|&byte| i64::from(byte as i8).max(-1)).collect();
     let x = TensorSpec { name: "x".to_owned(), tensor_name: "x".to_owned(), dtype, shape: Some(shape) };
-    Signature { name: String::new(), method_name: String::new(), inputs: vec![x], outputs: Vec::new() }
+    Signature { inputs: vec![x], ..Signature::default() }
 }
 
 // The first two bytes say where the JSON part ends: 0xffff means that there is no binary part.

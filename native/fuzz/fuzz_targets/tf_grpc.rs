@@ -24,6 +24,7 @@ fn signature() -> Signature {
         method_name: String::new(),
         inputs: vec![spec("x"), spec("words")],
         outputs: vec![spec("a"), spec("b")],
+        ..Signature::default()
     }
 }
 

@@ -58,7 +58,7 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
     """Loads the version in a folder, with a manifest or without.
 
     Where there is a manifest, sizes and checksums of all files are compared first. Golden examples are run, for warm-up
-    and for proof, before it returns.
+    and for proof, before it returns, unless the options say that they are not to be.
 
     Args:
         path: The version's folder.
@@ -76,14 +76,16 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
     form = format_of(manifest.format, manifest.file) if manifest else detect_format(path)
     if manifest:
         verify_files(path, manifest)
-    examples = read_examples(path)
-    servable = open_servable(path, form, manifest, options or EngineOptions())
+    options = options or EngineOptions()
+    examples = read_examples(path) if options.warm_up_iterations else []
+    servable = open_servable(path, form, manifest, options)
     try:
         tolerance = manifest.tolerance if manifest else {}
-        require(
-            check(runner(servable), examples, tolerance),
-            f"{path} does not answer as its golden examples say:",
-        )
+        for _ in range(options.warm_up_iterations):
+            require(
+                check(runner(servable), examples, tolerance),
+                f"{path} does not answer as its golden examples say:",
+            )
         batch_safe = _prove(servable, examples, tolerance, manifest)
     except BaseException:
         unload(servable)

@@ -26,7 +26,8 @@ class TensorFlowOptions:
             not be named where it is installed.
         gpu_memory_fraction: Share of each GPU's memory, over 0 and up to 1; None for TensorFlow's own choice.
         gpu_memory_growth: Take the GPU's memory as it is needed, not at once.
-        session_config: A serialized `tensorflow.ConfigProto` to begin with.
+        session_config: A serialized `tensorflow.ConfigProto`. What it says of threads wins over `EngineOptions`, what is
+            said here of GPUs wins over it.
 
     Raises:
         InvalidArgument: The fraction is out of its range.
@@ -53,12 +54,14 @@ class EngineOptions:
         inter_op_threads: Threads that run independent operators of one call side by side. Default 1.
         library: The engine's shared library. Default: the one of the installed wheel.
         tensorflow: What only TensorFlow is told.
+        warm_up_iterations: How often each golden example is run; 0 for not at all: nothing is proven then.
     """
 
     intra_op_threads: int | None = None
     inter_op_threads: int | None = None
     library: Path | None = None
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+    warm_up_iterations: int = 1
 
     def __post_init__(self) -> None:
         for name in ("intra_op_threads", "inter_op_threads"):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from servable import _native
 from servable.engines.load import load_version
 from servable.engines.native import typed_errors
-from servable.engines.options import EngineOptions, TensorFlowOptions
 from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
     SWAP_POLICIES,
@@ -31,6 +30,7 @@ from servable.lifecycle import (
     version_policy,
 )
 from servable.server.driver import Driver
+from servable.server.engine_options import engine_options, tensorflow_options_of
 from servable.server.memory import default_budget
 from servable.server.model_list import (
     Looks,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from servable.engines.load import Loaded
+    from servable.engines.options import TensorFlowOptions
     from servable.lifecycle import Aspired, Source
     from servable.server.model_list import Failed, ModelConfig
     from servable.server.security import GrpcTlsFile
@@ -90,7 +91,7 @@ class ModelServer:
         models: A folder of model folders, one model folder, model names with their folders, or a list that `reload` can
             replace.
         settings: See `servable config`.
-        tensorflow: What TensorFlow is told, where a model is for it.
+        tensorflow: What TensorFlow is told, where a model is for it; what the settings say if None.
         grpc_tls: Certificates for gRPC alone, instead of those of the settings.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
@@ -110,7 +111,7 @@ class ModelServer:
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
-        self._tensorflow = tensorflow or TensorFlowOptions()
+        self._tensorflow = tensorflow or tensorflow_options_of(self.settings)
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
@@ -367,10 +368,7 @@ class ModelServer:
         if self._list and self._list.version_settings:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
-        options = EngineOptions(
-            settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores(), tensorflow=self._tensorflow
-        )
-        return load_version(action.path, options)
+        return load_version(action.path, engine_options(self.settings, settings, self._tensorflow))
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
         snapshot = describe(routes, loaded, self._settings_of_version, starting=starting)
@@ -406,12 +404,6 @@ def _reload_by_clients(server: ModelServer) -> Callable[[bytes], None]:
             raise Internal(f"The reload failed: {type(error).__name__}: {error}") from error
 
     return reload
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
 
 
 def _manager(settings: ServerSettings) -> Manager:

@@ -206,6 +206,21 @@ def _items(raw: object) -> list[object]:
     raise ValueError(f"must be a list such as 1,8,32, not {_shown(raw)}")
 
 
+def read_list(raw: object) -> tuple[str, ...]:
+    """Texts of one line: from text, what stands between its commas; empty for none."""
+    return tuple(read_text(item) for item in _items(raw))
+
+
+def read_fraction(raw: object) -> float:
+    """A number from 0 to 1."""
+    is_number = isinstance(raw, (int, float)) and not isinstance(raw, bool)
+    if is_number or (isinstance(raw, str) and re.fullmatch(r"\s*\d?(\.\d{1,9})?\s*", raw, re.ASCII) and raw.strip()):
+        number = float(raw)  # type: ignore[arg-type]
+        if 0 <= number <= 1:
+            return number
+    raise ValueError(f"must be a number from 0 to 1 such as 0.5, not {_shown(raw)}")
+
+
 def read_batch_sizes(raw: object) -> tuple[int, ...]:
     """Whole numbers above 0 in rising order; empty for none."""
     numbers = [_whole_number(item) for item in _items(raw)]
@@ -215,7 +230,7 @@ def read_batch_sizes(raw: object) -> tuple[int, ...]:
     return sizes
 
 
-def show_batch_sizes(value: tuple[int, ...]) -> str:
+def show_list(value: tuple[object, ...]) -> str:
     return ",".join(map(str, value))
 
 
@@ -268,6 +283,8 @@ BOOL = Kind("true or false", "", read_bool, lambda value: str(value).lower())
 PORT = Kind("port", "PORT", read_port, show_port)
 SIZE = Kind("size", "SIZE", read_size, show_size)
 DURATION = Kind("time", "TIME", read_duration, show_duration)
-BATCH_SIZES = Kind("list of whole numbers", "N,N", read_batch_sizes, show_batch_sizes)
+BATCH_SIZES = Kind("list of whole numbers", "N,N", read_batch_sizes, show_list)
+LIST = Kind("list of texts", "TEXT,TEXT", read_list, show_list)
+FRACTION = Kind("share", "SHARE", read_fraction, "{:g}".format)
 VERSION_POLICY = Kind("version policy", "POLICY", read_version_policy)
 LABELS = Kind("table of versions", "LABEL=N", read_labels, show_labels)

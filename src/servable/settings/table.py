@@ -232,6 +232,13 @@ class ServerSettings(PerModelSettings):
     load_threads: int = _setting(
         2, kinds.integer(1, 1024), "versions that are loaded at the same time", section="Models and versions"
     )
+    warm_up_iterations: int = _setting(
+        1,
+        kinds.integer(0, 1000),
+        "how often each golden example (warm-up request) of a version is run before it serves; 0 for not at all, and "
+        "then nothing proves that it answers as it should",
+        section="Models and versions",
+    )
     load_retries: int = _setting(
         5,
         kinds.integer(0, 1_000_000),
@@ -244,6 +251,24 @@ class ServerSettings(PerModelSettings):
 
     engine_threads: int = _setting(
         0, kinds.integer(0, 4096), "threads that run models; 0 for one a core", section="Engines"
+    )
+    saved_model_tags: tuple[str, ...] = _setting(
+        ("serve",), kinds.LIST, "tags of the meta graph that is served of a SavedModel", section="Engines"
+    )
+    custom_ops: tuple[str, ...] = _setting(
+        (), kinds.LIST, "libraries (.so files) with operations that TensorFlow lacks", section="Engines"
+    )
+    tensorflow_session_config: str = _setting(
+        "",
+        kinds.PATH,
+        "a text tensorflow.ConfigProto for sessions; what it says of threads wins over the settings",
+        section="Engines",
+    )
+    gpu_memory_fraction: float = _setting(
+        0.0, kinds.FRACTION, "share of each GPU's memory that TensorFlow takes; 0 for its own choice", section="Engines"
+    )
+    gpu_memory_growth: bool = _setting(
+        False, kinds.BOOL, "let TensorFlow take the GPU's memory as it needs it, not at once", section="Engines"
     )
     tensor_content: bool = _setting(
         False, kinds.BOOL, "answer gRPC predict in tensor_content, not in the typed fields", section="Engines"

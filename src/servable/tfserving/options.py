@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.engines.options import TensorFlowOptions
+from servable.engines.session_config import read_session_config
 from servable.errors import InvalidArgument
 from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
@@ -26,6 +28,7 @@ from servable.tfserving.configs import (
 )
 from servable.tfserving.flags import FLAGS
 from servable.tfserving.reload import reload_by_request
+from servable.wire.protobuf import varint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,8 +118,6 @@ def _log_without_effect(line: CommandLine) -> None:
     for flag in FLAGS:
         if flag.accepted and flag.name in line.given:
             logger.warning("--%s has no effect: %s", flag.name, flag.accepted)
-    if not line.values["enable_model_warmup"]:
-        logger.warning("--enable_model_warmup=false has no effect: the warm-up requests of a version are always run")
 
 
 def _single_model(flags: Mapping[str, Any]) -> ModelConfig:
@@ -141,7 +142,24 @@ def _tensorflow(flags: Mapping[str, Any]) -> TensorFlowOptions:
     return TensorFlowOptions(
         tags=tuple(tag for tag in flags["saved_model_tags"].split(",") if tag),
         gpu_memory_fraction=flags["per_process_gpu_memory_fraction"] or None,
+        session_config=_session_config(flags),
     )
+
+
+def _session_config(flags: Mapping[str, Any]) -> bytes:
+    """The session config's file, with the threads behind it that flags ask for: these win."""
+    path = flags["tensorflow_session_config_file"]
+    if not path or flags["platform_config_file"]:
+        return b""
+    try:
+        config = read_session_config(path)
+    except InvalidArgument as error:
+        print(f"Error parsing text-format tensorflow.ConfigProto: {error}", file=sys.stderr)  # noqa: T201
+        raise InvalidArgument(f"Invalid protobuf file: '{path}'") from None
+    for field, name in ((2, "tensorflow_intra_op_parallelism"), (5, "tensorflow_inter_op_parallelism")):
+        if threads := _threads(flags, name, 0):
+            config += bytes([field << 3]) + varint(threads)
+    return config
 
 
 def _grpc_tls(path: str) -> GrpcTlsFile | None:
@@ -169,6 +187,7 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
         max_queued_bytes=_MAX_QUEUED,
         poll_interval=float(poll) if poll > 0 else defaults.poll_interval,
         load_threads=min(flags["num_load_threads"], 1024) if flags["num_load_threads"] > 0 else defaults.load_threads,
+        warm_up_iterations=_warm_up_iterations(flags),
         load_retries=min(max(flags["max_num_load_retries"], 0), 1_000_000),
         load_retry_interval=min(max(flags["load_retry_interval_micros"], 0) / 1e6, _LONGEST_S),
         batch="off",
@@ -181,6 +200,12 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
     if batching is None:
         return settings
     return replace(batching.applied_to(settings), engine_threads=batching.num_batch_threads)
+
+
+def _warm_up_iterations(flags: Mapping[str, Any]) -> int:
+    if not flags["enable_model_warmup"]:
+        return 0
+    return min(max(flags["num_request_iterations_for_warmup"], 1), 1000)
 
 
 def _rest_port(flags: Mapping[str, Any]) -> int | None:

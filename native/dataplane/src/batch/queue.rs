@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::former::{Former, Item, Limits, Take};
 use super::join::{join, split};
 use crate::engine::{Call, Concurrency};
-use crate::metrics::BatchMetrics;
+use crate::metrics::{Api, BatchMetrics};
 use crate::servable::Servable;
 use crate::wire::{Signature, Tensor};
 use crate::{Code, Error, Result};
@@ -26,6 +26,8 @@ pub struct Task {
     pub inputs: Vec<Tensor>,
     pub outputs: Outputs,
     pub deadline: Option<Instant>,
+    /// What it is counted as.
+    api: Api,
     /// `None` where the inputs have no common dimension 0: such a request is run alone.
     rows: Option<usize>,
     /// Its shapes behind dimension 0 need not agree with those of the others in its batch.
@@ -43,8 +45,13 @@ pub struct Answer {
 
 impl Task {
     pub fn new(signature: Arc<Signature>, inputs: Vec<Tensor>, outputs: Outputs, deadline: Option<Instant>) -> Task {
-        let rows = common_rows(&inputs);
-        Task { signature, inputs, outputs, deadline, rows, pad: false, since: Instant::now(), reply: None }
+        let (rows, api) = (common_rows(&inputs), Api::Predict);
+        Task { signature, inputs, outputs, deadline, api, rows, pad: false, since: Instant::now(), reply: None }
+    }
+
+    /// Itself, counted as a request for another thing than to predict.
+    pub(crate) fn of_api(self, api: Api) -> Task {
+        Task { api, ..self }
     }
 
     /// Rows along dimension 0, where all inputs agree on it.
@@ -57,7 +64,7 @@ impl Task {
         let rows = self.row_count();
         let part = |start: usize| {
             let inputs = self.inputs.iter().map(|input| input.slice_rows(start, rows.min(start + max_rows))).collect();
-            Task::new(self.signature.clone(), inputs, self.outputs.clone(), self.deadline)
+            Task::new(self.signature.clone(), inputs, self.outputs.clone(), self.deadline).of_api(self.api)
         };
         (0..rows).step_by(max_rows.max(1)).map(part).collect()
     }
@@ -343,7 +350,16 @@ impl Queue {
         let now = Instant::now();
         let rows: usize = tasks.iter().map(Task::row_count).sum();
         self.metrics.queued(-(tasks.len() as i64));
-        self.metrics.batch(rows, tasks.iter().map(|task| now.saturating_duration_since(task.since)));
+        let waits = || tasks.iter().map(|task| now.saturating_duration_since(task.since));
+        self.metrics.batch(rows, waits());
+        match &self.batching {
+            Some(_) if tasks[0].rows.is_none() => self.metrics.unjoinable(),
+            Some(batching) => {
+                let filled = (!batching.allowed_sizes.is_empty()).then(|| self.padded_size(rows));
+                self.metrics.joined(rows, filled, waits());
+            }
+            None => {}
+        }
         let alone = tasks.len() == 1 && (tasks[0].rows.is_none() || self.padded_size(rows) == rows);
         let joined = if alone { None } else { self.run_joined(&tasks, rows).ok() };
         match joined {
@@ -383,7 +399,7 @@ impl Queue {
         let start = Instant::now();
         let outputs = catch_unwind(AssertUnwindSafe(|| self.servable.run(&call, rows)))
             .unwrap_or_else(|_| Err(Error::internal("The engine failed inside")));
-        self.metrics.run(start.elapsed());
+        self.metrics.run(task.api, start.elapsed());
         outputs
     }
 }

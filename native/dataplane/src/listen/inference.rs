@@ -46,6 +46,8 @@ struct Run {
     method: Method,
     signature: Arc<Signature>,
     outputs: Outputs,
+    /// What it is counted as.
+    api: Api,
 }
 
 impl Run {
@@ -53,7 +55,7 @@ impl Run {
     /// Where the signature does not fit the method.
     fn new(core: &Core, method: Method, signature: &Arc<Signature>) -> Result<Run> {
         let outputs = method.resolve_outputs(signature, core.settings.check_method_names)?;
-        Ok(Run { method, signature: signature.clone(), outputs: SmallVec::from_vec(outputs) })
+        Ok(Run { method, signature: signature.clone(), outputs: SmallVec::from_vec(outputs), api: method.into() })
     }
 
     async fn infer(
@@ -63,7 +65,7 @@ impl Run {
         examples: Tensor,
         deadline: Option<Instant>,
     ) -> Result<Answer> {
-        let task = Task::new(self.signature.clone(), vec![examples], self.outputs.clone(), deadline);
+        let task = Task::new(self.signature.clone(), vec![examples], self.outputs.clone(), deadline).of_api(self.api);
         dispatch::infer(core, version, task).await
     }
 
@@ -143,6 +145,7 @@ pub(super) async fn multi(core: &Core, call: &Call, account: &mut Account) -> Re
     let runs = plan(core, &version, &request.tasks)?;
     account.signature = runs.first().map(|run| run.signature.clone());
     let (examples, rows) = tensor(request.input.examples(&mut budget)?)?;
+    version.metrics.examples(rows);
     let mut frame = framed(128 * runs.len());
     for run in &runs {
         let answer = run.infer(core, &version, examples.clone(), call.deadline).await?;
@@ -197,7 +200,8 @@ fn plan(core: &Core, version: &Version, tasks: &[InferenceTask]) -> Result<Vec<R
             .signatures()
             .get(name)
             .ok_or_else(|| refused(format!("Requested signature not found in model graph: {name}")))?;
-        runs.push(Run::new(core, Method::of_name(task.method_name.as_str())?, signature)?);
+        let run = Run::new(core, Method::of_name(task.method_name.as_str())?, signature)?;
+        runs.push(Run { api: Api::MultiInference, ..run });
     }
     Ok(runs)
 }

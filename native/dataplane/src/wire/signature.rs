@@ -1,7 +1,9 @@
 //! What a servable takes and gives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::DType;
@@ -22,13 +24,16 @@ pub struct TensorSpec {
 }
 
 /// Named inputs to named outputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
     pub name: String,
     /// E.g. `tensorflow/serving/predict`.
     pub method_name: String,
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,
+    /// Serialized `TensorProto`s for inputs that a request may leave out, by their names. Only TensorFlow has them, and
+    /// only its gRPC Predict fills them in.
+    pub defaults: BTreeMap<String, Bytes>,
 }
 
 impl Signature {
@@ -58,7 +63,7 @@ impl Signatures {
         self.0.iter().find(|signature| signature.name == name)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Signature>> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Signature>> {
         self.0.iter()
     }
 }
@@ -122,6 +127,7 @@ impl TryFrom<SignatureDescription> for Signature {
             method_name: description.method_name,
             inputs: description.inputs.into_iter().map(read).collect::<crate::Result<_>>()?,
             outputs: description.outputs.into_iter().map(read).collect::<crate::Result<_>>()?,
+            ..Signature::default()
         })
     }
 }

@@ -41,6 +41,7 @@ impl AddOne {
             method_name: "tensorflow/serving/predict".to_owned(),
             inputs: vec![spec("x")],
             outputs: vec![spec("y")],
+            ..Signature::default()
         };
         let signatures = Signatures(vec![Arc::new(signature)]);
         (AddOne { signatures, concurrency, seen: seen.clone(), gate: None }, seen)

@@ -122,6 +122,7 @@ impl Runtime {
             method_name: "tensorflow/serving/predict".to_owned(),
             inputs: (0..inputs).map(|index| self.graph_tensor(session, index, true)).collect::<Result<_>>()?,
             outputs: (0..outputs).map(|index| self.graph_tensor(session, index, false)).collect::<Result<_>>()?,
+            ..Signature::default()
         })
     }
 

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use super::Options;
 use crate::wire::protobuf::put_varint;
 
-/// `ConfigProto`: the one of the user's file, and behind it, so that it wins, what the options say.
+/// `ConfigProto`: the one of the user's file between threads, of which it may say otherwise, and what it cannot change.
 pub(super) fn session_config(options: &Options) -> Vec<u8> {
-    let mut config = options.session_config.clone();
+    let mut config = Vec::new();
     for (field, threads) in [(2, options.intra_op_threads), (5, options.inter_op_threads)] {
         if threads > 0 {
             put(&mut config, field, threads as u64);
         }
     }
+    config.extend(&options.session_config);
     let mut gpu = Vec::new();
     if options.gpu_memory_fraction > 0.0 {
         gpu.push(1 << 3 | 1);
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_options_say_comes_behind_the_file() {
+    fn the_file_says_how_many_threads_and_the_options_what_gpus_give() {
         let options = Options {
             intra_op_threads: 3,
             gpu_memory_fraction: 0.5,
@@ -64,7 +65,7 @@ mod tests {
             session_config: vec![2 << 3, 7],
             ..Options::default()
         };
-        let expected = b"\x10\x07\x10\x03\x32\x0b\x09\0\0\0\0\0\0\xe0\x3f\x20\x01\x38\x01";
+        let expected = b"\x10\x03\x10\x07\x32\x0b\x09\0\0\0\0\0\0\xe0\x3f\x20\x01\x38\x01";
         assert_eq!(session_config(&options), expected);
     }
 

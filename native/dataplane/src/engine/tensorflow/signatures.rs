@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::wire::protobuf::{Fields, Value, map_entry};
 use crate::wire::{DType, Signature, Signatures, TensorSpec};
 use crate::{Error, Result};
@@ -25,12 +27,16 @@ pub(super) fn read_signatures(meta_graph: &[u8]) -> Result<Signatures> {
 }
 
 fn read_signature(name: String, definition: &[u8]) -> Result<Signature> {
-    let mut signature = Signature { name, method_name: String::new(), inputs: Vec::new(), outputs: Vec::new() };
+    let mut signature = Signature { name, ..Signature::default() };
     for field in Fields::new(definition) {
         match field? {
             (1, Value::Bytes(entry)) => signature.inputs.push(read_tensor_info(entry)?),
             (2, Value::Bytes(entry)) => signature.outputs.push(read_tensor_info(entry)?),
             (3, Value::Bytes(method)) => signature.method_name = text(method)?,
+            (4, Value::Bytes(entry)) => {
+                let (name, tensor) = map_entry(entry)?;
+                signature.defaults.insert(text(name)?, Bytes::copy_from_slice(tensor));
+            }
             _ => {}
         }
     }

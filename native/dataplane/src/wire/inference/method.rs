@@ -141,6 +141,7 @@ mod tests {
             method_name: "tensorflow/serving/predict".into(),
             inputs: inputs.iter().map(|&(name, dtype)| spec(name, dtype)).collect(),
             outputs: outputs.iter().map(|name| spec(name, DType::F32)).collect(),
+            ..Signature::default()
         }
     }
 

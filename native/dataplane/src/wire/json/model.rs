@@ -141,6 +141,7 @@ mod tests {
             method_name: "tensorflow/serving/predict".into(),
             inputs: vec![spec("x", DType::F32, Some(vec![-1, 4])), spec("n", DType::I64, Some(vec![]))],
             outputs: vec![spec("y", DType::Other(99), None)],
+            ..Signature::default()
         };
         let mut out = Vec::new();
         write_metadata(&mut out, "a\"b", 7, &Signatures(vec![Arc::new(signature)]));

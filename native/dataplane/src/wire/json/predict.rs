@@ -90,7 +90,7 @@ pub struct PredictRequest {
 ///
 /// let x = TensorSpec { name: "x".into(), tensor_name: "x:0".into(), dtype: DType::F32, shape: None };
 /// let signature = Signature {
-///     name: "serving_default".into(), method_name: String::new(), inputs: vec![x], outputs: vec![],
+///     name: "serving_default".into(), inputs: vec![x], ..Signature::default()
 /// };
 /// let signatures = Signatures(vec![Arc::new(signature)]);
 /// let body = br#"{"instances": [[1.0, 2.5], [3.0, 4.0]]}"#;

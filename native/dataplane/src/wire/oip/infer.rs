@@ -142,6 +142,7 @@ mod tests {
             method_name: String::new(),
             inputs: vec![spec("a", DType::F32), spec("b", DType::I64)],
             outputs: vec![spec("y", DType::F32), spec("z", DType::F32)],
+            ..Signature::default()
         }
     }
 

@@ -138,6 +138,7 @@ mod tests {
             method_name: String::new(),
             inputs: vec![spec("x", DType::F32, Some(vec![-1, 784]))],
             outputs: vec![spec("words", DType::String, None)],
+            ..Signature::default()
         };
         let metadata = ModelMetadata::new("digits", &[4, 5], "onnx", &signature);
         let mut out = Vec::new();

@@ -22,7 +22,7 @@ pub fn find_signature<'a>(signatures: &'a Signatures, name: &str) -> Result<&'a 
 }
 
 impl PredictRequest {
-    /// The tensors of the request, in the order of the signature's inputs.
+    /// The tensors of the request, in the order of the signature's inputs; the signature's defaults for those left out.
     ///
     /// Neither dtypes nor shapes are compared with the signature: that is up to the engine.
     ///
@@ -35,7 +35,8 @@ impl PredictRequest {
         }
         let mut tensors = Vec::with_capacity(signature.inputs.len());
         for input in &signature.inputs {
-            let message = self.input(&input.name).ok_or_else(|| self.missing(signature, input))?;
+            let given = self.input(&input.name).or_else(|| signature.defaults.get(&input.name));
+            let message = given.ok_or_else(|| self.missing(signature, input))?;
             tensors.push(read_tensor(message, message, budget).map_err(|error| undecodable(error, &input.name))?);
         }
         Ok(tensors)
@@ -49,7 +50,7 @@ impl PredictRequest {
         self.inputs.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Other counts of entries are fine only where names are repeated.
+    /// Other counts of entries are fine only where names are repeated, or left out that have a default.
     fn check_names(&self, signature: &Signature) -> Result<()> {
         let given = self.names();
         let wanted = names(&signature.inputs);
@@ -57,7 +58,11 @@ impl PredictRequest {
             return Ok(());
         }
         let extra: BTreeSet<&str> = given.difference(&wanted).copied().collect();
-        let missing: BTreeSet<&str> = wanted.difference(&given).copied().collect();
+        let missing: BTreeSet<&str> =
+            wanted.difference(&given).copied().filter(|name| !signature.defaults.contains_key(*name)).collect();
+        if extra.is_empty() && missing.is_empty() {
+            return Ok(());
+        }
         Err(wrong_inputs(format!(
             "input size does not match signature: {}!={} len({{{}}}) != len({{{}}}). Sent extra: {{{}}}. Missing but \
              required: {{{}}}.",
@@ -77,10 +82,11 @@ impl PredictRequest {
         }
         wrong_inputs(format!(
             "Signature input alias: {}(feed name: {}) not found in request and no default value provided. Inputs \
-             expected to be in the request {{{}}}, or default input alias set: ",
+             expected to be in the request {{{}}}, or default input alias set: {}",
             input.name,
             input.tensor_name,
             join(&self.names()),
+            join(&signature.defaults.keys().map(String::as_str).collect()),
         ))
     }
 
@@ -155,6 +161,7 @@ mod tests {
             method_name: "tensorflow/serving/predict".to_owned(),
             inputs: specs(inputs),
             outputs: specs(outputs),
+            ..Signature::default()
         }
     }
 
@@ -212,6 +219,29 @@ mod tests {
             refusal(&request(&[("y", scalar(1.))]), &signature(&["x"], &[])),
             "Signature input alias: x(feed name: x:0) not found in request and no default value provided. Inputs \
              expected to be in the request {y}, or default input alias set: "
+        );
+    }
+
+    #[test]
+    fn inputs_that_are_left_out_take_the_default_of_the_signature() {
+        let defaults = [("b".to_owned(), scalar(7.))].into();
+        let signature = Signature { defaults, ..signature(&["a", "b"], &[]) };
+        let tensors = request(&[("a", scalar(1.))]).bind_inputs(&signature, &mut Budget::new(0)).unwrap();
+        assert_eq!(tensors[1].values::<f32>().unwrap().as_ref(), [7.]);
+        let both = request(&[("a", scalar(1.)), ("b", scalar(2.))]);
+        assert_eq!(
+            both.bind_inputs(&signature, &mut Budget::new(0)).unwrap()[1].values::<f32>().unwrap().as_ref(),
+            [2.]
+        );
+        assert_eq!(
+            refusal(&request(&[("b", scalar(1.))]), &signature),
+            "input size does not match signature: 1!=2 len({b}) != len({a,b}). Sent extra: {}. Missing but \
+             required: {a}."
+        );
+        assert_eq!(
+            refusal(&request(&[("z", scalar(1.)), ("b", scalar(1.))]), &signature),
+            "Signature input alias: a(feed name: a:0) not found in request and no default value provided. Inputs \
+             expected to be in the request {b,z}, or default input alias set: b"
         );
     }
 

@@ -277,6 +277,7 @@ mod tests {
             method_name: String::new(),
             inputs: vec![],
             outputs: vec![spec],
+            ..crate::wire::Signature::default()
         };
         let results = Results::read(Method::Classify, &signature, &[0], std::slice::from_ref(&labels), 1).unwrap();
         let mut out = Vec::new();

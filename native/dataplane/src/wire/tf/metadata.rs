@@ -88,7 +88,6 @@ struct SignatureDefMap {
     signature_def: BTreeMap<String, SignatureDef>,
 }
 
-/// Its field 4, the default inputs, is not used.
 #[derive(Clone, PartialEq, Message)]
 struct SignatureDef {
     #[prost(btree_map = "string, message", tag = "1")]
@@ -97,6 +96,9 @@ struct SignatureDef {
     outputs: BTreeMap<String, TensorInfo>,
     #[prost(string, tag = "3")]
     method_name: String,
+    /// Serialized `TensorProto`s: on the wire a message is no other than bytes.
+    #[prost(btree_map = "string, bytes", tag = "4")]
+    defaults: BTreeMap<String, Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -130,6 +132,7 @@ impl From<&Signature> for SignatureDef {
             inputs: infos(&signature.inputs),
             outputs: infos(&signature.outputs),
             method_name: signature.method_name.clone(),
+            defaults: signature.defaults.clone(),
         }
     }
 }
@@ -162,6 +165,7 @@ mod tests {
             method_name: "tensorflow/serving/predict".to_owned(),
             inputs: vec![spec("x", DType::F32, Some(vec![-1, 784])), spec("words", DType::String, None)],
             outputs: vec![spec("y", DType::I64, Some(vec![]))],
+            ..Signature::default()
         };
         let mut out = Vec::new();
         write_metadata_response(&mut out, "digits", 3, &Signatures(vec![Arc::new(signature)]));

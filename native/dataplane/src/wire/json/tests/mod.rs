@@ -22,7 +22,7 @@ fn signature(name: &str, inputs: &[(&str, DType)]) -> Arc<Signature> {
         name: name.into(),
         method_name: "tensorflow/serving/predict".into(),
         inputs: inputs.iter().map(spec).collect(),
-        outputs: vec![],
+        ..Signature::default()
     })
 }
 

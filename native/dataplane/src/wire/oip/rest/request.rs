@@ -297,7 +297,7 @@ mod tests {
             shape: shape.map(<[i64]>::to_vec),
         };
         let inputs = inputs.iter().map(spec).collect();
-        Signature { name: String::new(), method_name: String::new(), inputs, outputs: Vec::new() }
+        Signature { inputs, ..Signature::default() }
     }
 
     #[test]
