@@ -4,10 +4,11 @@ One tensor crosses as `(name, datatype, shape, data)`: a datatype of the Open In
 a little-endian, row-major, contiguous buffer, which is not copied; for `BYTES` a list of bytes, row-major.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-__all__ = ["NativeError", "Servable", "Server", "TensorBuffer", "crc32c", "load", "load_python"]
+__all__ = ["FolderWatch", "NativeError", "Servable", "Server", "TensorBuffer", "crc32c", "load", "load_python"]
 
 _NamedTensor: TypeAlias = tuple[str, str, tuple[int, ...], Any]
 
@@ -66,6 +67,18 @@ class Server:
         """Refuses what is new and finishes what was accepted; whether all was within `grace` seconds."""
     def metrics(self, /) -> str:
         """The page that Prometheus reads."""
+
+@final
+class FolderWatch:
+    """Tells that something in folders has changed, by the file system's own events. Watches until it is deleted."""
+
+    def __new__(cls, folders: Sequence[str | os.PathLike[str]], recursive: bool, /) -> FolderWatch:
+        """OSError where a folder is not there, or cannot be watched."""
+    def wait(self, timeout: float, quiet: float, /) -> bool:
+        """Whether something has changed since the last call, or does within `timeout` seconds.
+
+        From the first change on waits until none has come for `quiet` seconds. Lets go of the GIL.
+        """
 
 def load(path: str, engine: str, options: str) -> Servable:
     """Loads a file (`onnx`) or a folder (`tensorflow`). Options: JSON; see `native/dataplane/src/engine/`."""

@@ -28,7 +28,7 @@ def loaded() -> Iterator[Callable[..., Loaded]]:
 
         servable = _native.load_python(echo, signatures_to_json([SIGNATURE]), "{}")
         made.append(servable)
-        return Loaded(servable, (SIGNATURE,), batch_safe, 10, Format("python", "model.py", "python"), None, 0)
+        return Loaded(servable, (SIGNATURE,), batch_safe, 10, Format("python", "model.py", "python"), None, 0, 0.0)
 
     yield load
     for servable in made:

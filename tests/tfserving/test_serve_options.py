@@ -52,6 +52,35 @@ def test_what_is_for_engines_is_handed_on() -> None:
     assert (found.settings.intra_op_threads, found.settings.inter_op_threads) == (3, 2)
 
 
+@pytest.mark.tensorflow
+def test_flags_for_threads_win_over_the_session_config(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("inter_op_parallelism_threads: 3")
+    found = options(f"--tensorflow_session_config_file={tmp_path / 'config'}", "--tensorflow_inter_op_parallelism=200")
+    assert found.tensorflow.session_config == b"\x28\x03\x28\xc8\x01"
+
+
+@pytest.mark.tensorflow
+def test_a_session_config_that_is_none_is_told_as_upstream_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config").write_text("no: 1")
+    with pytest.raises(InvalidArgument, match="Invalid protobuf file: '.*config'"):
+        options(f"--tensorflow_session_config_file={tmp_path / 'config'}")
+    assert "Error parsing text-format tensorflow.ConfigProto: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "iterations"),
+    [
+        ((), 1),
+        (("--num_request_iterations_for_warmup=3",), 3),
+        (("--enable_model_warmup=false", "--num_request_iterations_for_warmup=3"), 0),
+    ],
+)
+def test_how_often_warm_up_requests_are_run(arguments: tuple[str, ...], iterations: int) -> None:
+    assert options(*arguments).settings.warm_up_iterations == iterations
+
+
 def test_batching_has_the_defaults_of_tensorflow_serving() -> None:
     settings = options("--enable_batching").settings
     assert (settings.batch, settings.max_batch_rows, settings.max_request_rows) == ("on", 1000, 1000)

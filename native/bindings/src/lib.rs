@@ -7,6 +7,7 @@ mod python_engine;
 mod servable;
 mod server;
 mod tensors;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -27,6 +28,8 @@ mod _native {
     use super::server::Server;
     #[pymodule_export]
     use super::tensors::TensorBuffer;
+    #[pymodule_export]
+    use super::watch::FolderWatch;
 
     #[pymodule_init]
     fn init(_module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

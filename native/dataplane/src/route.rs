@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub starting: bool,
     #[serde(default)]
     pub models: BTreeMap<String, ModelSnapshot>,
+    /// Lines for Prometheus' page that only Python knows.
+    #[serde(default)]
+    pub metrics: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -168,6 +171,7 @@ pub struct Routes {
     ready: bool,
     reasons: Vec<String>,
     starting: bool,
+    metrics: String,
 }
 
 enum Lookup {
@@ -247,8 +251,9 @@ impl Routes {
         Error::new(Code::NotFound, format!("Servable not found for request: {what}")).with_reason("servable_not_found")
     }
 
-    /// Prometheus lines about states and memory, which only the routes know.
+    /// Prometheus lines about states, loads and memory, which only the routes know.
     pub fn write_metrics(&self, page: &mut String) {
+        page.push_str(&self.metrics);
         head(page, "servable_model_state", "gauge", "1 for the state that a version is in");
         for (name, model) in &self.models {
             for status in &model.status {
@@ -290,7 +295,8 @@ impl Routes {
             let model = compiler.model(described)?;
             models.insert(name, model);
         }
-        Ok(Routes { models, ready: snapshot.ready, reasons: snapshot.reasons, starting: snapshot.starting })
+        let Snapshot { ready, reasons, starting, metrics, .. } = snapshot;
+        Ok(Routes { models, ready, reasons, starting, metrics })
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Loaded:
         format: Its format, file and engine.
         manifest: Its manifest; None for a plain folder.
         golden_examples: How many golden examples it was run on.
+        warm_up_seconds: How long that took.
     """
 
     servable: _native.Servable
@@ -47,6 +49,7 @@ class Loaded:
     format: Format
     manifest: Manifest | None
     golden_examples: int
+    warm_up_seconds: float
 
     @property
     def batchable(self) -> bool:
@@ -81,17 +84,19 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
     servable = open_servable(path, form, manifest, options)
     try:
         tolerance = manifest.tolerance if manifest else {}
+        start = time.monotonic()
         for _ in range(options.warm_up_iterations):
             require(
                 check(runner(servable), examples, tolerance),
                 f"{path} does not answer as its golden examples say:",
             )
+        warm_up_seconds = time.monotonic() - start
         batch_safe = _prove(servable, examples, tolerance, manifest)
     except BaseException:
         unload(servable)
         raise
     signatures = signatures_from_json(servable.signatures)
-    return Loaded(servable, signatures, batch_safe, servable.footprint, form, manifest, len(examples))
+    return Loaded(servable, signatures, batch_safe, servable.footprint, form, manifest, len(examples), warm_up_seconds)
 
 
 def open_servable(path: Path, form: Format, manifest: Manifest | None, options: EngineOptions) -> _native.Servable:

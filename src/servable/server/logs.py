@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from servable.settings import ServerSettings
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# It tells of every event of the file system.
-_TALKATIVE = ("watchfiles",)
 
 
 def set_up_logging(settings: ServerSettings) -> None:
@@ -22,8 +20,6 @@ def set_up_logging(settings: ServerSettings) -> None:
     handler = StderrHandler()
     handler.setFormatter(TextFormatter() if is_text(settings) else JsonFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_fault
 

@@ -31,6 +31,7 @@ from servable.lifecycle import (
 )
 from servable.server.driver import Driver
 from servable.server.engine_options import engine_options, tensorflow_options_of
+from servable.server.load_metrics import LoadMetrics
 from servable.server.memory import default_budget
 from servable.server.model_list import (
     Looks,
@@ -114,6 +115,7 @@ class ModelServer:
         self._tensorflow = tensorflow or tensorflow_options_of(self.settings)
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
+        self._load_metrics = LoadMetrics()
         self._list = models if isinstance(models, ModelList) else None
         self._list_source = ModelListSource(self._policy_of, self.settings.settle)
         if isinstance(models, ModelList):
@@ -368,10 +370,12 @@ class ModelServer:
         if self._list and self._list.version_settings:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
-        return load_version(action.path, engine_options(self.settings, settings, self._tensorflow))
+        options = engine_options(self.settings, settings, self._tensorflow)
+        return self._load_metrics.measure(action, lambda: load_version(action.path, options))
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
-        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting)
+        metrics = self._load_metrics.page()
+        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting, metrics=metrics)
         try:
             with typed_errors():
                 self._native.apply(snapshot.description, snapshot.servables)

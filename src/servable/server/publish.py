@@ -41,6 +41,7 @@ def describe(
     settings_of: Callable[[str, int], PerModelSettings],
     *,
     starting: bool,
+    metrics: str = "",
 ) -> Snapshot:
     """The snapshot for these routes.
 
@@ -49,6 +50,7 @@ def describe(
         loaded: By model and version; holds every available version.
         settings_of: The settings of a version of a model.
         starting: The first load is not over: unknown models may still come.
+        metrics: Lines for Prometheus' page that only Python knows.
     """
     servables: dict[str, _native.Servable] = {}
     models = {}
@@ -57,7 +59,7 @@ def describe(
         for version in route.available:
             servables[_key(name, version)] = loaded[name, version].servable
     reasons = ["The models are still being loaded"] if starting else not_ready(routes)
-    description = {"ready": not reasons, "reasons": reasons, "starting": starting, "models": models}
+    description = {"ready": not reasons, "reasons": reasons, "starting": starting, "models": models, "metrics": metrics}
     return Snapshot(json.dumps(description), servables)
 
 

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from servable import _native
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DEBOUNCE_MS = 50
-_QUIET_MS = 500
+_QUIET_S = 0.05
+_LOOK_UP_S = 0.5
 _RETRY_WATCH_S = 5.0
 
 
@@ -78,36 +80,28 @@ class ChangeWatcher:
             self._changed.wait(self._look())
 
     def _watch(self) -> None:
-        # Imported here: it costs a tenth of a second that the first load need not wait for.
-        import watchfiles
-
         while not self._stopping.is_set():
             folders = self._folders
             present = [folder for folder in folders if folder.is_dir()]
             try:
-                changes = watchfiles.watch(
-                    *present,
-                    watch_filter=None,
-                    recursive=self._recursive,
-                    debounce=_DEBOUNCE_MS,
-                    step=_DEBOUNCE_MS // 2,
-                    stop_event=self._stopping,
-                    rust_timeout=_QUIET_MS,
-                    yield_on_timeout=True,
-                    raise_interrupt=False,
-                )
-                begun = False
-                for change in changes if present else ():
-                    # The first time without a change too: something may have come before the watch began.
-                    if change or not begun:
-                        self._changed.set()
-                    begun = True
-                    if self._folders is not folders or len(present) < sum(folder.is_dir() for folder in folders):
-                        break  # a folder came that is not watched yet
-            except (OSError, RuntimeError) as error:
+                self._watch_while_same(folders, present)
+            except OSError as error:
                 logger.warning("File events are not to be had (%s): only polling is left", error)
             if self._folders is folders:
                 self._stopping.wait(_RETRY_WATCH_S)
+
+    def _watch_while_same(self, folders: list[Path], present: list[Path]) -> None:
+        """Tells of changes in what is present, until other folders are to be watched or one that is missing has come."""
+        if not present:
+            return
+        watch = _native.FolderWatch(present, self._recursive)
+        # Something may have come before the watch began.
+        self._changed.set()
+        while not self._stopping.is_set() and self._folders is folders:
+            if watch.wait(_LOOK_UP_S, _QUIET_S):
+                self._changed.set()
+            if len(present) != sum(folder.is_dir() for folder in folders):
+                return
 
 
 class Watcher(ChangeWatcher):

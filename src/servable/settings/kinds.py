@@ -208,7 +208,10 @@ def _items(raw: object) -> list[object]:
 
 def read_list(raw: object) -> tuple[str, ...]:
     """Texts of one line: from text, what stands between its commas; empty for none."""
-    return tuple(read_text(item) for item in _items(raw))
+    texts = [read_text(item).strip() for item in _items(raw)]
+    if any("," in text for text in texts):
+        raise ValueError(f"must be texts without commas, not {_shown(raw)}")
+    return tuple(text for text in texts if text)
 
 
 def read_fraction(raw: object) -> float:
