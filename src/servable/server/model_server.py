@@ -452,6 +452,13 @@ def _native_settings(settings: ServerSettings) -> dict[str, object]:
     return {name: known[name] for name in (*same, "metrics_path", "tensor_content", "check_method_names", "cors")} | {
         "rest_address": address(settings.rest_port),
         "grpc_address": address(settings.grpc_port),
+        "grpc": {
+            "max_message_bytes": settings.grpc_max_message_size,
+            "max_streams": settings.grpc_max_streams,
+            "keepalive_s": settings.grpc_keepalive,
+            "keepalive_timeout_s": settings.grpc_keepalive_timeout,
+            "max_connection_age_s": settings.grpc_max_connection_age,
+        },
         "max_body_bytes": settings.max_body_size,
         "max_header_bytes": settings.max_header_size,
         "send_timeout_s": settings.send_timeout,

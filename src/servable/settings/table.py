@@ -128,6 +128,27 @@ class ServerSettings(PerModelSettings):
     grpc_socket_path: str = _setting(
         "", kinds.PATH, "also listen for gRPC on this Unix socket; a stale one is replaced", section="Listening"
     )
+    grpc_max_message_size: int = _setting(
+        0, kinds.SIZE, "largest gRPC message; 0 for max_body_size", section="Listening"
+    )
+    grpc_max_streams: int = _setting(
+        1000, kinds.integer(1, 2**31 - 1), "calls that a gRPC connection may have open at once", section="Listening"
+    )
+    grpc_keepalive: float = _setting(
+        60.0,
+        kinds.DURATION,
+        "silence after which a gRPC client is asked whether it is still there; 0 for never",
+        section="Listening",
+    )
+    grpc_keepalive_timeout: float = _setting(
+        20.0, kinds.DURATION, "how long it may take to answer that; 0 for no limit", section="Listening"
+    )
+    grpc_max_connection_age: float = _setting(
+        0.0,
+        kinds.DURATION,
+        "age at which a gRPC connection finishes its calls and ends, so that clients spread over new servers; 0 for none",
+        section="Listening",
+    )
     cors: bool = _setting(False, kinds.BOOL, "let pages of other sites call REST from a browser", section="Listening")
     io_threads: int = _setting(
         0, kinds.integer(0, 4096), "threads that read and write sockets; 0 for one a core", section="Listening"

@@ -114,7 +114,7 @@ FLAGS = (
     Flag("platform_config_file", "", "Text PlatformConfigMap.", accepted="there is one platform, tensorflow"),
     Flag("per_process_gpu_memory_fraction", 0.0, "Share of GPU memory for each process; automatic if zero."),
     Flag("saved_model_tags", "serve", "Comma-separated tags of the meta graph to load from a SavedModel."),
-    Flag("grpc_channel_arguments", "", "Comma-separated key=value arguments of gRPC.", accepted="gRPC is our own here"),
+    Flag("grpc_channel_arguments", "", "Comma-separated key=value arguments of gRPC."),
     Flag("grpc_max_threads", 0, "Most gRPC threads.", accepted=_ONE_POOL),
     Flag("enable_model_warmup", True, "Replay the warm-up requests of a version before it is available."),
     Flag("num_request_iterations_for_warmup", 0, "Replays of each warm-up request; one if zero."),

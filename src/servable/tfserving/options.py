@@ -16,6 +16,7 @@ from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
 from servable.server.security import GrpcTlsFile
 from servable.settings import ServerSettings
+from servable.tfserving.channel import channel_settings
 from servable.tfserving.configs import (
     BatchingParameters,
     base_path,
@@ -197,6 +198,7 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
         tensor_content=flags["enable_serialization_as_tensor_content"],
         metrics_path=metrics,
     )
+    settings = replace(settings, **channel_settings(flags["grpc_channel_arguments"]))
     if batching is None:
         return settings
     return replace(batching.applied_to(settings), engine_threads=batching.num_batch_threads)

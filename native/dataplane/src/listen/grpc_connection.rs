@@ -1,5 +1,6 @@
 //! One gRPC connection: bytes between the socket and `http2`, calls between `http2` and the services.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +23,8 @@ use crate::{Error, Result};
 /// Read at once: a few large requests, or some dozens of small ones.
 const READ: usize = 64 << 10;
 
-/// Serves a connection until it ends, or, once the server stops, until its open calls are answered.
+/// Serves a connection until it ends, or, once the server stops or the connection is old, until its open calls are
+/// answered.
 pub(super) async fn serve<S>(core: &Arc<Core>, socket: S, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -32,10 +34,19 @@ where
         biased;
         () = driver.run() => return driver.close().await,
         _ = stop.wait_for(|stop| *stop) => {}
+        () = growing_old(core) => {}
     }
     driver.shut_down();
     driver.run().await;
     driver.close().await;
+}
+
+/// Ends when a connection has reached its age, which differs between connections: clients are not to come back all at
+/// once.
+async fn growing_old(core: &Core) {
+    let Some(age) = core.settings.grpc.max_connection_age() else { return std::future::pending().await };
+    let spread = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
+    tokio::time::sleep(age.mul_f64(0.9 + 0.2 * spread)).await;
 }
 
 /// An answer on its way to the client: what the call gave, and the request's id, which comes back.
@@ -61,7 +72,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let settings = &core.settings;
         let limits = Limits {
             max_header_bytes: settings.max_header_bytes,
-            max_body_bytes: settings.max_body_bytes,
+            max_body_bytes: match settings.grpc.max_message_bytes {
+                0 => settings.max_body_bytes,
+                bytes => bytes,
+            },
+            max_streams: settings.grpc.max_streams,
+            ping_interval: settings.grpc.keepalive(),
+            ping_timeout: settings.grpc.keepalive_timeout(),
             request_timeout: settings.send_timeout(),
             ..Limits::default()
         };

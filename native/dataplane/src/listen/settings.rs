@@ -21,6 +21,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Who may do what; none: everybody everything. An empty list lets nobody in.
     pub tokens: Option<Vec<Token>>,
+    /// Of gRPC connections.
+    pub grpc: GrpcSettings,
     /// Threads that own sockets; 0: one a core.
     pub io_threads: usize,
     /// Threads that run engines; 0: one a core.
@@ -62,6 +64,7 @@ impl Default for Settings {
             grpc_socket_path: String::new(),
             tls: None,
             tokens: None,
+            grpc: GrpcSettings::default(),
             io_threads: 0,
             engine_threads: 0,
             max_body_bytes: 64 << 20,
@@ -79,6 +82,48 @@ impl Default for Settings {
             cors: false,
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+}
+
+/// What is said of every gRPC connection. Zero means "no limit" but for the streams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcSettings {
+    /// Largest message; 0: as `max_body_bytes`.
+    pub max_message_bytes: usize,
+    /// Calls that one connection may have open at once.
+    pub max_streams: u32,
+    /// Silence after which a client is asked whether it is there, in seconds.
+    pub keepalive_s: f64,
+    /// Silence after that which ends the connection, in seconds.
+    pub keepalive_timeout_s: f64,
+    /// Age at which a connection takes no more calls, in seconds, give or take a tenth.
+    pub max_connection_age_s: f64,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        GrpcSettings {
+            max_message_bytes: 0,
+            max_streams: 1000,
+            keepalive_s: 60.0,
+            keepalive_timeout_s: 20.0,
+            max_connection_age_s: 0.0,
+        }
+    }
+}
+
+impl GrpcSettings {
+    pub fn keepalive(&self) -> Option<Duration> {
+        seconds(self.keepalive_s)
+    }
+
+    pub fn keepalive_timeout(&self) -> Duration {
+        seconds(self.keepalive_timeout_s).unwrap_or(Duration::MAX)
+    }
+
+    pub fn max_connection_age(&self) -> Option<Duration> {
+        seconds(self.max_connection_age_s)
     }
 }
 
