@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LENGTH_DELIMITED = 2
-DT_FLOAT = 1
+DT_FLOAT, DT_STRING = 1, 7
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,38 @@ def oip_grpc(model: str, inputs: NDArray[np.float32]) -> Payload:
     tensor = _message(1, INPUT.encode()) + _message(2, b"FP32") + shape
     body = _message(1, model.encode()) + _message(5, tensor) + _message(7, inputs.tobytes())
     return Payload("grpc", "/inference.GRPCInferenceService/ModelInfer", body)
+
+
+def strings_rest(model: str, rows: list[Any]) -> Payload:
+    return Payload("rest", f"/v1/models/{model}:predict", json.dumps({"instances": rows}).encode())
+
+
+def strings_grpc(model: str, values: list[str], sizes: list[int]) -> Payload:
+    """PredictRequest with the values of a string tensor of these sizes."""
+    shape = b"".join(_message(2, _integer(1, size)) for size in sizes)
+    tensor = _integer(1, DT_STRING) + _message(2, shape) + b"".join(_message(8, value.encode()) for value in values)
+    entry = _message(1, INPUT.encode()) + _message(2, tensor)
+    body = _message(1, _message(1, model.encode())) + _message(2, entry)
+    return Payload("grpc", "/tensorflow.serving.PredictionService/Predict", body)
+
+
+def classify_rest(model: str, inputs: NDArray[np.float32]) -> Payload:
+    examples = [{INPUT: row} for row in _numbers(inputs)]
+    return Payload("rest", f"/v1/models/{model}:classify", json.dumps({"examples": examples}).encode())
+
+
+def classify_grpc(model: str, inputs: NDArray[np.float32]) -> Payload:
+    """ClassificationRequest with one tf.Example a row."""
+    examples = b"".join(_message(1, example(row)) for row in inputs)
+    body = _message(1, _message(1, model.encode())) + _message(2, _message(1, examples))
+    return Payload("grpc", "/tensorflow.serving.PredictionService/Classify", body)
+
+
+def example(row: NDArray[np.float32]) -> bytes:
+    """A tf.Example with one feature of floats (tensorflow/core/example/example.proto, feature.proto)."""
+    floats = _message(2, _message(1, row.tobytes()))
+    entry = _message(1, INPUT.encode()) + _message(2, floats)
+    return _message(1, _message(1, entry))
 
 
 def holds(answer: bytes, expected: NDArray[np.float32], protocol: str) -> bool:

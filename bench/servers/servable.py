@@ -17,6 +17,8 @@ from bench.tools import WORK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from servable.model.golden import GoldenExample
+
 PROGRAM = Path(sys.executable).with_name("servable")
 
 
@@ -45,6 +47,18 @@ def saved(name: str, onnx: Path) -> Path:
     folder = WORK / "models" / name
     shutil.rmtree(folder, ignore_errors=True)
     servable.save(onnx, folder / name, examples=models.example(8))
+    return folder
+
+
+def saved_plain(name: str, source: Path, examples: list[GoldenExample]) -> Path:
+    """A fresh folder of models holding version 1 of `name`: a foreign folder as it is, with warm-up requests."""
+    from servable.model.golden import write_examples
+
+    folder = WORK / "models" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / name).mkdir(parents=True)
+    shutil.copytree(source, folder / name / "1")
+    write_examples(folder / name / "1", examples)
     return folder
 
 

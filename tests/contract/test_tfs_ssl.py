@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 import requests
+from model_server_process import ModelServerProcess
 
 import tiny_models
 from certificates import Authority
-from model_server_process import ModelServerProcess
 from version_folders import publish_onnx
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def write_config(path: Path, signed: Signed, more: str = "") -> None:
         return '"' + pem.decode().replace("\n", "\\n") + '"'
 
     new = path.with_suffix(".new")
-    new.write_text(f"server_key: {quoted(signed.key.read_bytes())} server_cert: {quoted(signed.cert.read_bytes())} {more}")
+    new.write_text(
+        f"server_key: {quoted(signed.key.read_bytes())} server_cert: {quoted(signed.cert.read_bytes())} {more}"
+    )
     new.rename(path)
 
 

@@ -145,7 +145,7 @@ def _file_events() -> Finding:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            watch = _native.FolderWatch([folder], True)  # noqa: FBT003  # as the boundary has it
+            watch = _native.FolderWatch([folder], True)
         except OSError:
             came = False
         else:

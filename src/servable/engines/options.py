@@ -26,8 +26,8 @@ class TensorFlowOptions:
             not be named where it is installed.
         gpu_memory_fraction: Share of each GPU's memory, over 0 and up to 1; None for TensorFlow's own choice.
         gpu_memory_growth: Take the GPU's memory as it is needed, not at once.
-        session_config: A serialized `tensorflow.ConfigProto`. What it says of threads wins over `EngineOptions`, what is
-            said here of GPUs wins over it.
+        session_config: A serialized `tensorflow.ConfigProto`. What it says of threads wins over `EngineOptions`; what
+            is said here of GPUs wins over it.
 
     Raises:
         InvalidArgument: The fraction is out of its range.

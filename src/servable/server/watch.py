@@ -91,7 +91,7 @@ class ChangeWatcher:
                 self._stopping.wait(_RETRY_WATCH_S)
 
     def _watch_while_same(self, folders: list[Path], present: list[Path]) -> None:
-        """Tells of changes in what is present, until other folders are to be watched or one that is missing has come."""
+        """Tells of changes in what is present, until other folders are to be watched or one comes or goes."""
         if not present:
             return
         watch = _native.FolderWatch(present, self._recursive)

@@ -146,7 +146,7 @@ class ServerSettings(PerModelSettings):
     grpc_max_connection_age: float = _setting(
         0.0,
         kinds.DURATION,
-        "age at which a gRPC connection finishes its calls and ends, so that clients spread over new servers; 0 for none",
+        "age at which a gRPC connection finishes its calls and ends: clients then spread over new servers; 0 for none",
         section="Listening",
     )
     cors: bool = _setting(False, kinds.BOOL, "let pages of other sites call REST from a browser", section="Listening")

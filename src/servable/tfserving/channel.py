@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from servable.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +27,14 @@ _NUMBERS = {
 }
 
 
-def channel_settings(arguments: str) -> dict[str, float | int]:
-    """The settings that `name=number,name=number` comes to. What has no setting is logged, and has no effect.
+def with_channel_arguments(settings: ServerSettings, arguments: str) -> ServerSettings:
+    """The settings with what `name=number,name=number` says. What has no setting is logged, and has no effect.
 
     Example:
-        >>> channel_settings("grpc.max_connection_age_ms=60000,grpc.max_concurrent_streams=10")
-        {'grpc_max_connection_age': 60.0, 'grpc_max_streams': 10}
+        >>> with_channel_arguments(ServerSettings(), "grpc.max_connection_age_ms=60000").grpc_max_connection_age
+        60.0
     """
-    settings: dict[str, float | int] = {}
+    found: dict[str, Any] = {}
     for argument in filter(None, arguments.split(",")):
         name, _, text = argument.partition("=")
         number = int(text) if re.fullmatch(r"-?\d{1,10}", text, re.ASCII) else None
@@ -37,7 +42,7 @@ def channel_settings(arguments: str) -> dict[str, float | int]:
             logger.warning("The gRPC channel argument %s has no effect here", argument[:200])
         elif name in _MILLISECONDS:
             # The largest number stands for "never".
-            settings[_MILLISECONDS[name]] = number / 1000 if 0 < number < _LARGEST else 0.0
+            found[_MILLISECONDS[name]] = number / 1000 if 0 < number < _LARGEST else 0.0
         elif number > 0:
-            settings[_NUMBERS[name]] = min(number, _LARGEST)
-    return settings
+            found[_NUMBERS[name]] = min(number, _LARGEST)
+    return replace(settings, **found)

@@ -16,7 +16,7 @@ from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
 from servable.server.security import GrpcTlsFile
 from servable.settings import ServerSettings
-from servable.tfserving.channel import channel_settings
+from servable.tfserving.channel import with_channel_arguments
 from servable.tfserving.configs import (
     BatchingParameters,
     base_path,
@@ -198,7 +198,7 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
         tensor_content=flags["enable_serialization_as_tensor_content"],
         metrics_path=metrics,
     )
-    settings = replace(settings, **channel_settings(flags["grpc_channel_arguments"]))
+    settings = with_channel_arguments(settings, flags["grpc_channel_arguments"])
     if batching is None:
         return settings
     return replace(batching.applied_to(settings), engine_threads=batching.num_batch_threads)
@@ -207,7 +207,8 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
 def _warm_up_iterations(flags: Mapping[str, Any]) -> int:
     if not flags["enable_model_warmup"]:
         return 0
-    return min(max(flags["num_request_iterations_for_warmup"], 1), 1000)
+    asked: int = flags["num_request_iterations_for_warmup"]
+    return min(max(asked, 1), 1000)
 
 
 def _rest_port(flags: Mapping[str, Any]) -> int | None:
