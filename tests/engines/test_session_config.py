@@ -20,13 +20,13 @@ def test_a_text_config_becomes_the_message_of_the_installed_tensorflow(tmp_path:
 
 def test_what_is_wrong_with_a_config_is_said(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("intra: 3")
-    with pytest.raises(InvalidArgument, match='1:1 : .*no field named "intra"'):
+    with pytest.raises(InvalidArgument, match=r'1:1 : .*no field named "intra"'):
         read_session_config(tmp_path / "config")
     (tmp_path / "config").write_bytes(b"\xff")
     with pytest.raises(InvalidArgument, match="UnicodeDecodeError"):
         read_session_config(tmp_path / "config")
     (tmp_path / "config").write_text("gpu_options {" * 100_000)
-    with pytest.raises(InvalidArgument, match="is larger|RecursionError|ParseError"):
+    with pytest.raises(InvalidArgument, match=r"is larger|RecursionError|ParseError"):
         read_session_config(tmp_path / "config")
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import logging
-
-import pytest
+from typing import TYPE_CHECKING
 
 from servable.settings import ServerSettings
 from servable.tfserving.channel import with_channel_arguments
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_arguments_of_grpc_become_settings() -> None:

@@ -64,7 +64,7 @@ def test_a_session_config_that_is_none_is_told_as_upstream_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config").write_text("no: 1")
-    with pytest.raises(InvalidArgument, match="Invalid protobuf file: '.*config'"):
+    with pytest.raises(InvalidArgument, match=r"Invalid protobuf file: '.*config'"):
         options(f"--tensorflow_session_config_file={tmp_path / 'config'}")
     assert "Error parsing text-format tensorflow.ConfigProto: " in capsys.readouterr().err
 

@@ -82,6 +82,11 @@ class LoadMetrics:
 
 
 def _lines(paths: dict[str, _Counts]) -> Iterator[str]:
+    yield from _load_lines(paths)
+    yield from _warm_up_lines({path: counts for path, counts in paths.items() if counts.records})
+
+
+def _load_lines(paths: dict[str, _Counts]) -> Iterator[str]:
     yield f"# TYPE {_ATTEMPTS} counter"
     for path, counts in paths.items():
         for status, count in counts.attempts.items():
@@ -93,7 +98,9 @@ def _lines(paths: dict[str, _Counts]) -> Iterator[str]:
     for counts in paths.values():
         if counts.mlmd:
             yield counts.mlmd
-    warmed = {path: counts for path, counts in paths.items() if counts.records}
+
+
+def _warm_up_lines(warmed: dict[str, _Counts]) -> Iterator[str]:
     if not warmed:
         return
     yield f"# TYPE {_RECORDS} counter"
