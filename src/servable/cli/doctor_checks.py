@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def all_checks(config: str | None) -> list[Finding]:
         ("servable", True, _package),
         ("native module", True, _native_module),
         *((name, True, lambda name=name: _dependency(name)) for name in _PACKAGES),
-        ("onnxruntime", True, _onnxruntime),
+        ("onnxruntime", not _has_other_engine(), _onnxruntime),
         ("tensorflow", False, _tensorflow),
         *((f"servable[{extra[0]}]", False, lambda extra=extra: _extra(*extra)) for extra in _EXTRAS),
         ("file events", False, _file_events),
@@ -110,6 +111,11 @@ def _native_module() -> Finding:
 def _dependency(name: str) -> Finding:
     version = _version(name)
     return Finding(name, version is not None, version or "not installed", essential=True, mend=f"pip install {name}")
+
+
+def _has_other_engine() -> bool:
+    """Whether an engine is installed that an installation without ONNX Runtime may be made for."""
+    return any(find_spec(package) for package in ("tensorflow", "ai_edge_litert"))
 
 
 def _onnxruntime() -> Finding:
