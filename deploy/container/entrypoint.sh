@@ -15,6 +15,14 @@ case "${1:---}" in
     exec tensorflow_model_server --port=8500 --rest_api_port=8501 \
         "--model_name=$name" "--model_base_path=${MODEL_BASE_PATH:-/models}/$name" "$@"
     ;;
+servable)
+    # A server in a container is for other machines. It does not start before it is told how to know who asks. Other
+    # commands read the same variables, and `servable rollback` has no such question to answer.
+    if [ "${2:-}" = serve ]; then
+        export SERVABLE_BIND="${SERVABLE_BIND:-0.0.0.0}"
+    fi
+    exec "$@"
+    ;;
 *)
     exec "$@"
     ;;

@@ -63,10 +63,9 @@ def test_a_command_runs_instead_of_the_server(commands: Path, tmp_path: Path) ->
 def test_servable_serve_does_not_listen_for_other_machines_unless_it_is_told_how_to_know_who_asks(
     commands: Path, models: Path, tmp_path: Path
 ) -> None:
-    """As the image starts it: SERVABLE_BIND is set there."""
     done = subprocess.run(
         [SCRIPTS / "entrypoint.sh", "servable", "serve"],
-        env=clean_environment(commands, {"SERVABLE_BIND": "0.0.0.0", "SERVABLE_MODELS": str(models)}),
+        env=clean_environment(commands, {"SERVABLE_MODELS": str(models)}),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -77,12 +76,19 @@ def test_servable_serve_does_not_listen_for_other_machines_unless_it_is_told_how
     assert "--tokens" in done.stderr
 
 
+def test_only_servable_serve_is_told_to_listen_for_other_machines(commands: Path, tmp_path: Path) -> None:
+    (commands / "servable").write_text('#!/bin/sh\necho "$2 ${SERVABLE_BIND:-unset}"\n')
+    assert run_to_the_end(commands, tmp_path, "servable", "serve", "/models") == "/models 0.0.0.0\n"
+    assert run_to_the_end(commands, tmp_path, "servable", "serve", "m", SERVABLE_BIND="::") == "m ::\n"
+    assert run_to_the_end(commands, tmp_path, "servable", "rollback", "digits") == "digits unset\n"
+
+
 def test_the_health_check_waits_for_the_first_load_and_notices_the_end(run_script: Run, models: Path) -> None:
     publish_onnx(models / "doubled", 1, tiny_models.double())
     (models / "broken" / "1").mkdir(parents=True)
     (models / "broken" / "1" / "model.onnx").write_bytes(b"broken")
     port = str(free_port())
-    variables = {"SERVABLE_REST_PORT": port, "SERVABLE_GRPC_PORT": "0"}
+    variables = {"SERVABLE_BIND": "127.0.0.1", "SERVABLE_REST_PORT": port, "SERVABLE_GRPC_PORT": "0"}
     assert check_health(port) == 1
     server = run_script("entrypoint.sh", "servable", "serve", str(models), "--load-retries", "0", **variables)
     server.wait_for("Loading failed: model broken")
@@ -92,10 +98,10 @@ def test_the_health_check_waits_for_the_first_load_and_notices_the_end(run_scrip
     assert check_health(port) == 1
 
 
-def run_to_the_end(commands: Path, cwd: Path, *arguments: str) -> str:
+def run_to_the_end(commands: Path, cwd: Path, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [SCRIPTS / "entrypoint.sh", *arguments],
-        env=clean_environment(commands, {}),
+        env=clean_environment(commands, variables),
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -128,11 +128,11 @@ def test_a_container_may_do_no_more_than_pod_security_calls_restricted(container
 
 @pytest.mark.parametrize("container", [pytest.param(each, id=name) for name, each in containers()])
 def test_options_and_variables_of_a_container_are_settings_of_the_server(container: dict[str, Any]) -> None:
-    image = {"SERVABLE_BIND": "0.0.0.0"}
+    entry_point = {"SERVABLE_BIND": "0.0.0.0"}
     flags = {setting.flag: setting for setting in table(ServerSettings)}
     given = [argument.partition("=") for argument in container["args"] if argument.startswith("--")]
     values = {flags[flag].name: value if equals else "true" for flag, equals, value in given}
-    assert load_server_settings(values, environ=image | environment(container)).values.insecure
+    assert load_server_settings(values, environ=entry_point | environment(container)).values.insecure
 
 
 def test_the_secured_server_asks_for_tokens_and_speaks_tls() -> None:
