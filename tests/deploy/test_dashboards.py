@@ -12,14 +12,16 @@ import grpc
 import promql_parser
 import pytest
 import yaml
-from container import ROOT
+from container import ROOT, status
 
 import tiny_models
 from servable.lifecycle import State
+from servers import eventually, metric
 from version_folders import publish_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from servable.server import ModelServer
 
@@ -80,7 +82,7 @@ def selectors(query: str) -> list[Any]:
 
 
 @pytest.fixture
-def page(start: Callable[..., ModelServer], models: Any) -> Page:
+def page(start: Callable[..., ModelServer], models: Path) -> Page:
     """The metrics page of a server that has answered and refused: name -> label -> its values."""
     publish_onnx(models / "doubled", 1, tiny_models.double())
     server = start(max_body_size=1000, batch="on")
@@ -186,6 +188,26 @@ def test_the_dashboard_finds_its_data_wherever_it_is_imported() -> None:
         assert panel["datasource"]["uid"] == "${datasource}"
         used = set(re.findall(r"\$(\w+)", " ".join(target["expr"] for target in panel["targets"])))
         assert used <= names | {"__rate_interval"}
+
+
+def test_a_model_that_is_asked_for_in_vain_is_what_its_alert_looks_for(
+    start: Callable[..., ModelServer], models: Path
+) -> None:
+    """Its rate is taken of samples of a model that the server knows, under one of the codes of the rule."""
+    (models / "broken" / "1").mkdir(parents=True)
+    (models / "broken" / "1" / "model.onnx").write_bytes(b"broken")
+    server = start(load_retries=0, ready=False)
+    url = f"http://{server.addresses.rest}"
+    assert eventually(lambda: status(f"{url}/startupz") == 200)
+    for name in ("broken", "made-up"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{url}/v1/models/{name}:predict", b'{"instances": [[1, 2]]}', timeout=20)
+        refused.value.close()
+    [rule] = [rule for rule in rules() if rule["alert"] == "ServableModelMissing"]
+    [selector] = selectors(rule["expr"])
+    codes = next(matcher.value for matcher in selector.matchers.matchers if matcher.name == "status").split("|")
+    assert sum(metric(server, selector.name, model_name="broken", status=code) for code in codes) == 1
+    assert metric(server, selector.name, model_name="made-up") == 0
 
 
 def test_the_scrape_config_reads_the_rules_and_the_page_of_the_server(page: Page) -> None:

@@ -42,6 +42,18 @@ def test_it_serves_the_model_that_the_variables_name_until_sigterm_which_ends_it
     server.wait_for("every accepted request was answered")
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_the_first_example_of_tensorflow_servings_image_works(
+    run_script: Run, saved_models: Path, ports: tuple[str, str]
+) -> None:
+    variables = {"MODEL_NAME": "half_plus_two", "MODEL_BASE_PATH": str(saved_models)}
+    server = run_script("entrypoint.sh", *ports, **variables)
+    server.wait_until_ready()
+    assert server.predict("half_plus_two", [1.0, 2.0, 5.0]) == [2.5, 3.0, 4.5]
+    assert server.stop(signal.SIGTERM) == 0
+
+
 def test_without_variables_the_model_is_called_model_and_lies_in_models(commands: Path, tmp_path: Path) -> None:
     """Ports, name and path are those of TensorFlow Serving's image; flags of the user come after them, and win."""
     (commands / "tensorflow_model_server").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
