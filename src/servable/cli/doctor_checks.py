@@ -8,7 +8,6 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +114,9 @@ def _dependency(name: str) -> Finding:
 
 def _has_other_engine() -> bool:
     """Whether an engine is installed that an installation without ONNX Runtime may be made for."""
-    return any(find_spec(package) for package in ("tensorflow", "ai_edge_litert"))
+    from servable.engines.library import is_installed
+
+    return any(is_installed(package) for package in ("tensorflow", "ai_edge_litert"))
 
 
 def _onnxruntime() -> Finding:
