@@ -18,14 +18,15 @@ def main() -> int:
     """0 for healthy, 1 for not: the statuses that HEALTHCHECK knows."""
     port = os.environ.get("SERVABLE_REST_PORT") or "8501"
     scheme = "https" if os.environ.get("SERVABLE_TLS_CERT") else "http"
+    url = f"{scheme}://localhost:{port}/startupz"
     # The question goes to this container itself, whose certificate is for other names than localhost.
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     try:
-        with urllib.request.urlopen(f"{scheme}://localhost:{port}/startupz", timeout=TIMEOUT_S, context=context):  # noqa: S310
-            return 0
+        urllib.request.urlopen(url, timeout=TIMEOUT_S, context=context).close()  # noqa: S310
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    return 0
 
 
 if __name__ == "__main__":
