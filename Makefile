@@ -45,6 +45,7 @@ lint: $(STAMPS)/release $(STAMPS)/test $(STAMPS)/lint ## formats, lints, types, 
 	$(BIN)/mypy
 	MYPYPATH=src $(BIN)/stubtest servable._native
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/container/Dockerfile
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/cargo-deny --log-level warn --workspace --locked check bans licenses sources

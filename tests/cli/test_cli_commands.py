@@ -188,6 +188,17 @@ def test_doctor_fails_where_something_essential_is_missing(servable: Any, free_p
     assert not found["ok"]
 
 
+def test_doctor_takes_an_installation_for_another_engine_without_onnx_runtime(
+    servable: Any, free_ports: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        "servable.engines.library._package_folder", lambda name: None if name == "onnxruntime" else tmp_path
+    )
+    result = servable("doctor", "--json", **free_ports)
+    assert result.exit_code == 0
+    assert not checks(result)["onnxruntime"]["ok"]
+
+
 def test_doctor_tells_of_a_taken_port(servable: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

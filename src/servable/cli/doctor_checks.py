@@ -54,7 +54,7 @@ def all_checks(config: str | None) -> list[Finding]:
         ("servable", True, _package),
         ("native module", True, _native_module),
         *((name, True, lambda name=name: _dependency(name)) for name in _PACKAGES),
-        ("onnxruntime", True, _onnxruntime),
+        ("onnxruntime", not _has_other_engine(), _onnxruntime),
         ("tensorflow", False, _tensorflow),
         *((f"servable[{extra[0]}]", False, lambda extra=extra: _extra(*extra)) for extra in _EXTRAS),
         ("file events", False, _file_events),
@@ -109,6 +109,13 @@ def _native_module() -> Finding:
 def _dependency(name: str) -> Finding:
     version = _version(name)
     return Finding(name, version is not None, version or "not installed", essential=True, mend=f"pip install {name}")
+
+
+def _has_other_engine() -> bool:
+    """Whether an engine is installed that an installation without ONNX Runtime may be made for."""
+    from servable.engines.library import is_installed
+
+    return any(is_installed(package) for package in ("tensorflow", "ai_edge_litert"))
 
 
 def _onnxruntime() -> Finding:

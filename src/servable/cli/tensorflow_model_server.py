@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from servable.cli.serve_display import LogLines
@@ -112,10 +113,10 @@ def _show_version() -> None:
 
     from servable.version import __version__
 
-    try:
-        library = metadata.version("tensorflow")
-    except metadata.PackageNotFoundError:
-        library = "not installed"
+    library = "not installed"
+    for package in ("tensorflow", "tensorflow-cpu"):
+        with suppress(metadata.PackageNotFoundError):
+            library = metadata.version(package)
     _show(f"TensorFlow ModelServer: {__version__}", f"TensorFlow Library: {library}")
 
 

@@ -60,6 +60,16 @@ def tensorflow_text_libraries() -> list[Path]:
     return sorted(folder.glob("python/ops/*.so")) if folder else []
 
 
+def is_installed(package: str) -> bool:
+    """Whether a package, by the name that is imported, is there. It is not imported.
+
+    Example:
+        >>> is_installed("numpy"), is_installed("no_such_package")
+        (True, False)
+    """
+    return _package_folder(package) is not None
+
+
 def newest_library(folder: Path, patterns: tuple[str, ...]) -> Path | None:
     """The file of the highest version among those that match a pattern; None where none does."""
     found = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
