@@ -52,8 +52,18 @@ class Servable:
 class Server:
     """Sockets and routing. Settings: JSON; see `native/dataplane/src/listen/settings.rs`."""
 
-    def __new__(cls, /, settings: str, reload: Callable[[bytes], None] | None = None) -> Server:
-        """`reload` is called, on its own thread, with a serialized ReloadConfigRequest; what it raises is answered."""
+    def __new__(
+        cls,
+        /,
+        settings: str,
+        reload: Callable[[bytes], None] | None = None,
+        repository: Callable[[str], str] | None = None,
+    ) -> Server:
+        """Both functions are called on threads of their own; what they raise is answered.
+
+        `reload` gets a serialized ReloadConfigRequest. `repository` gets a request to list or change models as JSON,
+        see `native/dataplane/src/listen/repository.rs`, and gives the answer as JSON.
+        """
     def start(self, /) -> str:
         """Binds the ports and starts all threads. JSON: `{"rest", "grpc", "grpc_socket"}`, null for what is off."""
     def apply(self, /, snapshot: str, servables: Mapping[str, Servable]) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _DEBOUNCE_MS = 50
 _QUIET_MS = 500
 _RETRY_WATCH_S = 5.0
+_UNDER_WAY = (".uploads", ".saving-", ".removing-")
 
 
 class ChangeWatcher:
@@ -87,7 +88,7 @@ class ChangeWatcher:
             try:
                 changes = watchfiles.watch(
                     *present,
-                    watch_filter=None,
+                    watch_filter=_counts,
                     recursive=self._recursive,
                     debounce=_DEBOUNCE_MS,
                     step=_DEBOUNCE_MS // 2,
@@ -108,6 +109,11 @@ class ChangeWatcher:
                 logger.warning("File events are not to be had (%s): only polling is left", error)
             if self._folders is folders:
                 self._stopping.wait(_RETRY_WATCH_S)
+
+
+def _counts(_change: object, path: str) -> bool:
+    """Whether a change is worth a look: one of a version or an upload that is still being written is not."""
+    return not any(part.startswith(_UNDER_WAY) for part in path.split("/"))
 
 
 class Watcher(ChangeWatcher):
