@@ -22,6 +22,7 @@ from servable.errors import (
     ServableError,
     TooLarge,
 )
+from servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def test_a_folder_is_uploaded_listed_unloaded_loaded_and_removed(client: Client,
     client.load("digits")
     client.remove("digits", 7)
     client.remove("digits")
-    assert client.models() == []
+    assert eventually(lambda: client.models() == [])
 
 
 def test_what_is_packed_is_a_tar_of_the_size_it_says(version: Path, tmp_path: Path) -> None:
@@ -144,6 +145,6 @@ def test_the_commands_upload_load_unload_and_remove(
     assert "servable load digits" in run(capsys, "unload", "digits", "--url", url)[2]
     assert run(capsys, "remove", "digits", "--version", "3", "--url", url)[0] == 0
     assert run(capsys, "remove", "digits", "--yes", "--url", url)[0] == 0
-    assert client.models() == []
+    assert eventually(lambda: client.models() == [])
     status, _, err = run(capsys, "upload", str(version / "model.onnx"), "--to", url)
     assert (status, "--model" in err) == (1, True)

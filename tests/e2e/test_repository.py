@@ -1,253 +1,32 @@
-"""Models listed, uploaded, removed, loaded and unloaded over HTTP and gRPC, while requests run."""
+"""Models listed, loaded, unloaded and removed over HTTP and gRPC, one without the others."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import grpc
 import pytest
 import requests
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
 
-import servable
 import tiny_models
-from archives import model_files, tar, tar_entry, zipped
-from raw_http import connected, read_answer
+from archives import model_files, tar
+from repository_calls import BINARY, ask, change, index, left_behind, put, url
 from servable.server import ModelServer
+from servable.server.model_list import ModelConfig, ModelList
 from servable.settings import ServerSettings
-from servable.settings.token_file import create_token
 from servers import DEFAULTS, eventually
 from streams import Stream
 from version_folders import publish_onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import SimpleNamespace
-
-ROW = {"instances": [[1.0, 2.0]]}
-BINARY = {"Content-Type": "application/octet-stream"}
-
-
-@pytest.fixture
-def writable(start: Callable[..., ModelServer]) -> Callable[..., ModelServer]:
-    """Starts servers whose models clients may change."""
-    return lambda **settings: start(**{"repository": "write", "load_retries": 0, "ready": False} | settings)
-
-
-def url(server: ModelServer, path: str = "") -> str:
-    return f"http://{server.addresses.rest}/v2/repository{path}"
-
-
-def put(server: ModelServer, model: str, version: int, body: bytes, query: str = "", **headers: str) -> Any:
-    path = url(server, f"/models/{model}/versions/{version}{query}")
-    return requests.put(path, data=body, headers=BINARY | headers, timeout=30)
-
-
-def index(server: ModelServer, **body: Any) -> list[tuple[str, str, str]]:
-    rows = requests.post(url(server, "/index"), json=body, timeout=10).json()
-    return [(row["name"], row["version"], row["state"]) for row in rows]
-
-
-def change(server: ModelServer, model: str, verb: str, body: Any = None) -> requests.Response:
-    return requests.post(url(server, f"/models/{model}/{verb}"), json=body or {}, timeout=30)
-
-
-def ask(server: ModelServer, model: str) -> requests.Response:
-    return requests.post(f"http://{server.addresses.rest}/v1/models/{model}:predict", json=ROW, timeout=10)
-
-
-def left_behind(models: Path) -> list[Path]:
-    """What uploads and removals left on the disk."""
-    hidden = (".saving-", ".removing-")
-    return [path for path in models.rglob("*") if path.suffix == ".archive" or path.name.startswith(hidden)]
-
-
-# --- uploads
-
-
-@pytest.mark.parametrize(
-    "archive",
-    [tar(model_files(7)), tar(model_files(7, "digits/"), "gz"), zipped(model_files(7, "top/"))],
-    ids=["tar", "tar.gz", "zip"],
-)
-def test_an_uploaded_model_answers_when_the_upload_does(
-    writable: Callable[..., ModelServer], models: Path, archive: bytes
-) -> None:
-    server = writable()
-    reply = put(server, "m", 3, archive)
-    assert reply.status_code == 200, reply.text
-    sha256 = hashlib.sha256(archive).hexdigest()
-    assert reply.json() == {
-        "model": "m", "version": 3, "sha256": sha256, "bytes": len(archive), "state": "AVAILABLE",
-    }  # fmt: skip
-    assert ask(server, "m").json() == {"predictions": [[7.0]]}
-    assert [path.name for path in (models / "m" / "3").iterdir()] == ["model.onnx"]
-    assert left_behind(models) == []
-
-
-def test_the_next_number_is_taken_where_none_is_given(writable: Callable[..., ModelServer]) -> None:
-    server = writable()
-    for version in (1, 2):
-        reply = requests.post(
-            url(server, "/models/m/versions"), data=tar(model_files(version)), headers=BINARY, timeout=30
-        )
-        assert reply.json()["version"] == version
-        assert ask(server, "m").json() == {"predictions": [[float(version)]]}
-
-
-def test_a_version_that_is_there_is_not_touched(writable: Callable[..., ModelServer], models: Path) -> None:
-    publish_onnx(models / "m", 1, tiny_models.double())
-    before = (models / "m" / "1" / "model.onnx").read_bytes()
-    server = writable()
-    reply = put(server, "m", 1, tar(model_files(7)) + bytes(4 << 20))
-    assert reply.status_code == 409
-    assert "leave the version out" in reply.json()["error"]
-    assert (models / "m" / "1" / "model.onnx").read_bytes() == before
-
-
-def test_requests_go_on_while_versions_are_uploaded(writable: Callable[..., ModelServer], tfs: SimpleNamespace) -> None:
-    server = writable()
-    assert put(server, "m", 1, tar(model_files(1))).status_code == 200
-    with Stream(server, "m", tfs, rest=1, rpc=1) as stream:
-        for version in (2, 3, 4):
-            assert put(server, "m", version, zipped(model_files(version))).json()["state"] == "AVAILABLE"
-            stream.wait_for(version)
-    assert stream.failures == []
-
-
-def test_a_version_that_does_not_load_says_why_and_the_old_one_serves(
-    writable: Callable[..., ModelServer], models: Path
-) -> None:
-    server = writable()
-    assert put(server, "m", 1, tar(model_files(1))).status_code == 200
-    reply = put(server, "m", 2, tar({"model.onnx": b"no model"}))
-    assert reply.status_code == 400
-    assert "Version 2 of model m is stored, but cannot be loaded" in reply.json()["error"]
-    assert str(models) not in reply.json()["error"].split("cannot be loaded")[0]
-    assert ask(server, "m").json() == {"predictions": [[1.0]]}
-
-
-def test_without_waiting_the_answer_comes_before_the_load_is_over(writable: Callable[..., ModelServer]) -> None:
-    server = writable()
-    reply = put(server, "m", 1, tar({"model.onnx": b"no model"}), "?wait=false")
-    assert reply.status_code == 200
-    assert put(server, "m", 2, tar(model_files(2)), "?wait=perhaps").status_code == 400
-    assert put(server, "m", 2, tar(model_files(2)), "?wiat=false").status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("archive", "why"),
-    [
-        (b"hello", "tar"),
-        (tar({"readme.txt": b"x"}), "No model in the archive: found readme.txt"),
-        (tar({"../../evil": b"x"}), "leads out"),
-        (tar_entry("model.onnx", b"2", "/etc/passwd"), "neither a plain file"),
-        (tar(model_files() | {"servable.json": b"{}"}), "servable.json: 'schema'"),
-        (zipped(model_files())[:-30], "zip"),
-    ],
-)
-def test_what_is_refused_leaves_nothing_behind(
-    writable: Callable[..., ModelServer], models: Path, archive: bytes, why: str
-) -> None:
-    server = writable()
-    reply = put(server, "new", 1, archive)
-    assert reply.status_code == 400
-    assert why in reply.json()["error"]
-    assert str(models) not in reply.json()["error"]
-    assert [path.name for path in models.iterdir()] == [".uploads"]
-    assert left_behind(models) == []
-
-
-def test_a_saved_version_is_checked_against_its_manifest(
-    writable: Callable[..., ModelServer], models: Path, tmp_path: Path
-) -> None:
-    saved = servable.save(tiny_models.double(), tmp_path / "saved" / "m", examples=np.ones((3, 2), np.float32))
-    paths = [path for path in saved.path.rglob("*") if path.is_file()]
-    files = {path.relative_to(saved.path).as_posix(): path.read_bytes() for path in paths}
-    server = writable()
-    bad = files | {"model.onnx": files["model.onnx"][:-1] + b"?"}
-    reply = put(server, "m", 1, tar(bad))
-    assert reply.status_code == 400
-    assert "model.onnx is not the file that was saved" in reply.json()["error"]
-    assert str(models) not in reply.json()["error"]
-    assert put(server, "m", 1, tar(files)).status_code == 200
-
-
-def test_digests_are_verified_where_they_are_given(writable: Callable[..., ModelServer]) -> None:
-    server = writable()
-    archive = tar(model_files())
-    right = hashlib.sha256(archive)
-    text = base64.b64encode(right.digest()).decode()
-    for header in ("Repr-Digest", "Content-Digest"):
-        wrong = put(server, "m", 1, archive, **{header: f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"})
-        assert (wrong.status_code, "SHA-256" in wrong.json()["error"]) == (400, True)
-        assert put(server, "m", 1, archive, **{header: "md5=:abcd:"}).status_code == 400
-    assert put(server, "m", 1, archive, "?sha256=" + "0" * 64).status_code == 400
-    assert put(server, "m", 1, archive, f"?sha256={right.hexdigest()}").status_code == 200
-    assert put(server, "m", 2, archive, **{"Repr-Digest": f"sha-256=:{text}:"}).status_code == 200
-
-
-@pytest.mark.parametrize("name", ["..", ".hidden", "a%2Fb", "%2e%2e", "12", "a.tmp", "x" * 300, "a%00b", "a b%0A"])
-def test_names_that_no_model_can_have_are_refused(
-    writable: Callable[..., ModelServer], models: Path, name: str
-) -> None:
-    server = writable()
-    with connected(server.addresses.rest) as connection:
-        body = tar(model_files())
-        head = f"POST /v2/repository/models/{name}/versions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
-        connection.sendall(head.encode() + b"\r\n\r\n" + body)
-        status, _ = read_answer(connection)
-    assert status in (400, 404)
-    assert [path.name for path in models.iterdir()] in ([], [".uploads"])
-
-
-def test_python_models_are_taken_only_where_that_is_allowed(writable: Callable[..., ModelServer], models: Path) -> None:
-    source = {"model.py": b"class Model:\n    pass\n"}
-    server = writable()
-    reply = put(server, "m", 1, tar(source))
-    assert (reply.status_code, "upload_code" in reply.json()["error"]) == (403, True)
-    assert not (models / "m").exists()
-    assert "stored" in put(writable(upload_code=True), "m", 1, tar(source)).json()["error"]
-
-
-def test_an_upload_over_the_limit_is_refused(writable: Callable[..., ModelServer], models: Path) -> None:
-    server = writable(max_upload_size=100_000)
-    with connected(server.addresses.rest) as connection:
-        head = "PUT /v2/repository/models/m/versions/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
-        connection.sendall(head.encode())
-        status, body = read_answer(connection)
-    assert (status, b"max_upload_size" in body) == (413, True)
-    chunked = requests.put(
-        url(server, "/models/m/versions/1"), data=iter([bytes(60_000)] * 3), headers=BINARY, timeout=30
-    )
-    assert chunked.status_code == 413
-    assert put(server, "m", 1, tar({"model.onnx": bytes(90_000), "b": bytes(20_000)}, "gz")).status_code == 413
-    assert eventually(lambda: left_behind(models) == [])
-
-
-def test_a_client_that_goes_away_leaves_nothing(writable: Callable[..., ModelServer], models: Path) -> None:
-    server = writable()
-    head = "PUT /v2/repository/models/m/versions/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
-    with connected(server.addresses.rest) as connection:
-        connection.sendall(head.encode() + bytes(300_000))
-        assert eventually(lambda: any(path.stat().st_size == 300_000 for path in left_behind(models)))
-    assert eventually(lambda: left_behind(models) == [])
-    assert not (models / "m").exists()
-
-
-def test_a_client_that_sends_too_slowly_is_told_so(writable: Callable[..., ModelServer], models: Path) -> None:
-    server = writable(send_timeout=0.2)
-    head = "PUT /v2/repository/models/m/versions/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\nabc"
-    with connected(server.addresses.rest) as connection:
-        connection.sendall(head.encode())
-        status, body = read_answer(connection)
-    assert (status, b"send_timeout" in body) == (408, True)
-    assert eventually(lambda: left_behind(models) == [])
 
 
 # --- loaded and unloaded
@@ -334,7 +113,7 @@ def test_a_removed_version_gives_way_to_the_one_before(writable: Callable[..., M
     assert requests.delete(url(server, "/models/m/versions/2"), timeout=30).status_code == 404
     assert requests.delete(url(server, "/models/m"), timeout=30).status_code == 200
     assert not (models / "m").exists()
-    assert index(server) == []
+    assert eventually(lambda: index(server) == [])
     assert ask(server, "m").status_code == 404
     assert requests.delete(url(server, "/models/m"), timeout=30).status_code == 404
     assert left_behind(models) == []
@@ -376,118 +155,80 @@ def test_a_server_of_one_model_takes_versions_of_it_alone(named: ModelServer) ->
     assert ask(named, "m").status_code == 404
 
 
-# --- who may
-
-
-def test_by_default_models_are_listed_and_not_changed(start: Callable[..., ModelServer], models: Path) -> None:
-    publish_onnx(models / "m", 1, tiny_models.double())
-    server = start()
-    assert index(server) == [("m", "1", "READY")]
-    for reply in (
-        put(server, "m", 2, tar(model_files(2))),
-        change(server, "m", "unload"),
-        requests.delete(url(server, "/models/m"), timeout=10),
-    ):
-        assert (reply.status_code, "--repository write" in reply.json()["error"]) == (403, True)
-
-
-def test_a_repository_that_is_off_shows_nothing(start: Callable[..., ModelServer], models: Path) -> None:
-    publish_onnx(models / "m", 1, tiny_models.double())
-    server = start(repository="off")
-    assert requests.post(url(server, "/index"), timeout=10).status_code == 501
-
-
-def test_other_machines_without_tokens_change_nothing(start: Callable[..., ModelServer], models: Path) -> None:
-    publish_onnx(models / "m", 1, tiny_models.double())
-    server = start(repository="write", bind="0.0.0.0", insecure=True)
-    reply = change(server, "m", "unload")
-    assert (reply.status_code, "neither for tokens" in reply.json()["error"]) == (403, True)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-        {"Content-Type": "multipart/form-data; boundary=x"},
-        {"Host": "evil.example:8501"},
-        {"Host": "127.0.0.1.evil.example"},
-    ],
-)
-def test_a_web_page_cannot_change_models(
-    writable: Callable[..., ModelServer], models: Path, headers: Mapping[str, str]
-) -> None:
-    publish_onnx(models / "m", 1, tiny_models.double())
-    server = writable(cors=True)
-    assert server.wait_for(lambda routes: "m" in routes.models and bool(routes.models["m"].available))
-    sent = {"Content-Type": "application/json"} | dict(headers)
-    for method, path in (("POST", "unload"), ("POST", "versions"), ("DELETE", "pin"), ("POST", "versions/1/load")):
-        reply = requests.request(method, url(server, f"/models/m/{path}"), headers=sent, timeout=10)
-        assert reply.status_code == 403, reply.text
-    assert ask(server, "m").status_code == 200
-    question = {"Origin": "http://evil.example", "Access-Control-Request-Method": "PUT"}
-    asked = requests.options(url(server, "/models/m/versions/1"), headers=question, timeout=10)
-    assert asked.status_code == 404
-    assert "PUT" not in asked.headers.get("Access-Control-Allow-Methods", "")
-
-
-def test_tokens_with_the_scope_write_change_models(
-    start: Callable[..., ModelServer], models: Path, tmp_path: Path
-) -> None:
-    file = tmp_path / "tokens.json"
-    tokens = {scope: create_token(file, scope, [scope]) for scope in ("predict", "read", "write")}
-    publish_onnx(models / "m", 1, tiny_models.double())
-    server = start(tokens=str(file))
-    for scope, expected in (("predict", 403), ("read", 403), ("write", 200)):
-        bearer = {"Authorization": f"Bearer {tokens[scope]}", "Origin": "https://console.example"}
-        assert put(server, "m", 2, tar(model_files(2)), **bearer).status_code == expected
-    bearer = {"Authorization": f"Bearer {tokens['read']}"}
-    assert requests.post(url(server, "/index"), headers=bearer, timeout=10).status_code == 200
-
-
-def test_uploads_over_the_number_allowed_are_told_to_come_back(
-    writable: Callable[..., ModelServer], models: Path
-) -> None:
-    server = writable()
-    head = "PUT /v2/repository/models/m/versions/{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\nabc"
-    with ExitStack() as stack:
-        for number in range(4):
-            connection = stack.enter_context(connected(server.addresses.rest))
-            connection.sendall(head.format(number).encode())
-        assert eventually(lambda: len(left_behind(models)) == 4)
-        reply = put(server, "m", 9, tar(model_files(9)))
-        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
-    assert eventually(lambda: left_behind(models) == [])
-
-
-def test_uploads_of_the_same_version_at_once_make_one(writable: Callable[..., ModelServer], models: Path) -> None:
-    server = writable()
-    statuses = []
-
-    def upload() -> None:
-        statuses.append(put(server, "m", 1, tar(model_files(1))).status_code)
-
-    threads = [threading.Thread(target=upload) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [200, 409, 409, 409]
-    assert left_behind(models) == []
-
-
 # --- the clients of others
 
 
-def test_tritons_client_lists_loads_and_unloads(writable: Callable[..., ModelServer]) -> None:
-    http = pytest.importorskip("tritonclient.http")
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_tritons_client_lists_loads_and_unloads(writable: Callable[..., ModelServer], protocol: str) -> None:
+    module = tritonclient.http if protocol == "rest" else tritonclient.grpc
     server = writable()
     assert put(server, "m", 1, tar(model_files(1))).status_code == 200
-    with http.InferenceServerClient(server.addresses.rest) as client:
-        assert client.get_model_repository_index()[0]["state"] == "READY"
+    address = server.addresses.rest if protocol == "rest" else server.addresses.grpc
+    with module.InferenceServerClient(address) as client:
+
+        def states() -> list[str]:
+            if protocol == "rest":
+                return [row["state"] for row in client.get_model_repository_index()]
+            return [row.state for row in client.get_model_repository_index().models]
+
+        assert states() == ["READY"]
         client.unload_model("m")
         assert not client.is_model_ready("m")
+        assert eventually(lambda: states() == ["UNAVAILABLE"])
         client.load_model("m")
         assert client.is_model_ready("m")
+        with pytest.raises(InferenceServerException, match="There is no model"):
+            client.load_model("nobody")
+        with pytest.raises(InferenceServerException, match="Unknown parameter"):
+            client.load_model("m", config="{}")
+
+
+def test_kserves_form_of_a_load_is_understood_too(
+    writable: Callable[..., ModelServer], channel: Callable[..., Any]
+) -> None:
+    server = writable()
+    assert put(server, "m", 1, tar(model_files(1))).status_code == 200
+    service = channel(server)
+
+    def call(verb: str, request: bytes) -> bytes:
+        path = f"/inference.GRPCInferenceService/RepositoryModel{verb}"
+        plain = {"request_serializer": lambda data: data, "response_deserializer": lambda data: data}
+        return bytes(service.unary_unary(path, **plain)(request, timeout=10))
+
+    named = b"\x0a\x01m"  # field 1: the name
+    assert call("Unload", named) == named + b"\x10\x01"
+    assert ask(server, "m").status_code == 404
+    assert call("Load", named) == named + b"\x10\x01"
+    assert ask(server, "m").status_code == 200
+    with pytest.raises(grpc.RpcError) as caught:
+        call("Load", b"\x12\x09m")
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_grpc_changes_nothing_where_http_may_not(
+    start: Callable[..., ModelServer], models: Path, channel: Callable[..., Any]
+) -> None:
+    publish_onnx(models / "m", 1, tiny_models.double())
+    with tritonclient.grpc.InferenceServerClient(start().addresses.grpc) as client:
+        assert [row.name for row in client.get_model_repository_index().models] == ["m"]
+        with pytest.raises(InferenceServerException, match="lets nobody change"):
+            client.unload_model("m")
+
+
+def test_models_of_a_config_file_are_changed_one_by_one(tmp_path: Path) -> None:
+    configs = []
+    for name in ("a", "b"):
+        publish_onnx(tmp_path / name, 1, tiny_models.double())
+        configs.append(ModelConfig(name, tmp_path / name))
+    settings = ServerSettings(**DEFAULTS, repository="write")  # type: ignore[arg-type]
+    with ModelServer(ModelList(models=tuple(configs)), settings) as server:
+        server.wait_until_ready(20)
+        assert change(server, "a", "unload").status_code == 200
+        assert (ask(server, "a").status_code, ask(server, "b").status_code) == (404, 200)
+        # A new list does not bring back what was unloaded by name.
+        server.reload(configs, wait=False)
+        assert ask(server, "a").status_code == 404
+        assert put(server, "b", 2, tar(model_files(2))).json()["state"] == "AVAILABLE"
+        assert change(server, "a", "load").status_code == 200
+        assert ask(server, "a").status_code == 200
+        assert put(server, "c", 1, tar(model_files(2))).status_code == 400

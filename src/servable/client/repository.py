@@ -1,7 +1,7 @@
 """Requests that list and change the models of a server, and their answers. No sockets here.
 
-Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md; uploads,
-removals and versions are servable's own.
+Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md;
+uploads, removals and versions are servable's own.
 """
 
 from __future__ import annotations
