@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import SimpleNamespace
 
+    from gates import Gate
     from servable.server import ModelServer
 
 
@@ -242,6 +243,41 @@ def test_uploads_of_the_same_version_at_once_make_one(writable: Callable[..., Mo
         thread.join()
     assert sorted(statuses) == [200, 409, 409, 409]
     assert left_behind(models) == []
+
+
+def test_a_client_that_asks_before_it_sends_is_refused_at_once(
+    writable: Callable[..., ModelServer], models: Path
+) -> None:
+    publish_onnx(models / "m", 1, tiny_models.double())
+    server = writable()
+    head = "PUT /v2/repository/models/m/versions/{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n"
+    archive = tar(model_files(2))
+    with connected(server.addresses.rest) as connection:
+        connection.sendall(head.format(1, len(archive)).encode() + b"Expect: 100-continue\r\n\r\n")
+        assert read_answer(connection)[0] == 409
+    with connected(server.addresses.rest) as connection:
+        connection.sendall(head.format(2, len(archive)).encode() + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(archive)
+        assert read_answer(connection)[0] == 200
+
+
+def test_the_archive_is_gone_before_the_version_is_loaded(
+    writable: Callable[..., ModelServer], models: Path, gate: Gate
+) -> None:
+    server = writable(upload_code=True)
+    replies = []
+    stop = f'    def __init__(self):\n        gates.find("{gate.name}").run(numpy.zeros((1, 2)))\n\n    def predict'
+    source = "import numpy\n" + gate.source.replace("    def predict", stop)
+    archive = tar({"model.py": source.encode()})
+    thread = threading.Thread(target=lambda: replies.append(put(server, "m", 1, archive)))
+    thread.start()
+    gate.wait_for_a_call()
+    assert left_behind(models) == []
+    assert requests.post(url(server, "/index"), timeout=10).json()[0]["state"] == "LOADING"
+    gate.open()
+    thread.join()
+    assert replies[0].json()["state"] == "AVAILABLE"
 
 
 # --- when the disk is full

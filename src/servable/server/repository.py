@@ -61,12 +61,13 @@ class Request:
     """What a client asks for.
 
     Attributes:
-        action: `index`, `model`, `load`, `unload`, `unpin`, `remove`, `begin` or `finish`.
+        action: `index`, `model`, `load`, `unload`, `unpin`, `remove`; `begin`, `finish` and `uploaded` are
+            the steps of an upload.
         model: The model's name; empty for all of them.
         version: The version's number, or None.
         body: The JSON object that came with it.
         query: Of the address.
-        upload: For `begin` and `finish`: size, digests, and the file that was filled.
+        upload: For the steps of an upload: size, digests, and the file that was filled.
     """
 
     action: str
@@ -100,6 +101,7 @@ class Repository:
             "remove": self._remove,
             "begin": self._begin,
             "finish": self._finish,
+            "uploaded": self._uploaded,
         }
 
     def answer(self, text: str) -> str:
@@ -166,7 +168,7 @@ class Repository:
             server.look_at_once(lambda source: source.names.add(name))
         server.look_at_once(lambda source: source.names.discard(name))
         logger.info("A client loads model %s", name)
-        if request.query.get("wait") != "false":
+        if _flag(request.query, "wait", default=True):
             self._wait(name, request.version)
         return self._told(name)
 
@@ -212,12 +214,12 @@ class Repository:
         return {"removed": {"model": name, "version": number}}
 
     def _begin(self, request: Request) -> dict[str, Any]:
+        _flag(request.query, "wait", default=True)
         folder = self._places.take(request.model)
         return {"path": str(begin(folder, self._places.staging(request.model), request.version))}
 
     def _finish(self, request: Request) -> dict[str, Any]:
         name = request.model
-        wait = _flag(request.query, "wait", default=True)
         number = finish(
             self._places.take(name),
             request.version,
@@ -226,8 +228,12 @@ class Repository:
             allow_code=self._settings.upload_code,
         )
         logger.info("A client uploaded version %d of model %s, %d bytes", number, name, request.upload.size)
+        return {"version": number}
+
+    def _uploaded(self, request: Request) -> dict[str, Any]:
+        name, number = request.model, request.version
         self._server().look_at_once()
-        if wait:
+        if _flag(request.query, "wait", default=True):
             self._wait(name, number, uploaded=True)
         about = {"version": number, "sha256": request.upload.sha256, "bytes": request.upload.size}
         state = next((each["state"] for each in self._told(name)["versions"] if each["version"] == number), None)
@@ -340,7 +346,10 @@ def repository_handler(repository: Repository) -> Callable[[str], str]:
 
 def _read(text: str) -> Request:
     found = json.loads(text)
-    query = {name: values[-1] for name, values in parse_qs(found["query"][:MAX_BODY], max_num_fields=16).items()}
+    try:
+        query = {name: values[-1] for name, values in parse_qs(found["query"], max_num_fields=16).items()}
+    except ValueError:
+        raise InvalidArgument("The address has too many parameters") from None
     for name in query.keys() - {"wait", "sha256"}:
         raise InvalidArgument(f"Unknown parameter {name[:100]!r} in the address", hint="there are wait and sha256")
     upload = Upload(

@@ -88,7 +88,7 @@ class ChangeWatcher:
             try:
                 changes = watchfiles.watch(
                     *present,
-                    watch_filter=_counts,
+                    watch_filter=lambda _, path: _counts(path, self._folders),
                     recursive=self._recursive,
                     debounce=_DEBOUNCE_MS,
                     step=_DEBOUNCE_MS // 2,
@@ -111,9 +111,10 @@ class ChangeWatcher:
                 self._stopping.wait(_RETRY_WATCH_S)
 
 
-def _counts(_change: object, path: str) -> bool:
+def _counts(path: str, folders: Iterable[Path]) -> bool:
     """Whether a change is worth a look: one of a version or an upload that is still being written is not."""
-    return not any(part.startswith(_UNDER_WAY) for part in path.split("/"))
+    inside = next((path.removeprefix(str(folder)) for folder in folders if path.startswith(f"{folder}/")), path)
+    return not any(part.startswith(_UNDER_WAY) for part in inside.split("/"))
 
 
 class Watcher(ChangeWatcher):

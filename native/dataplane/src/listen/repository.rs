@@ -25,7 +25,7 @@ use crate::{Code, Error, Result};
 /// loading a model does.
 pub type RepositoryHandler = Arc<dyn Fn(String) -> Result<String> + Send + Sync>;
 
-/// Requests that are worked on at one time; others wait.
+/// Requests of each kind, looks and changes, that are worked on at one time; others wait.
 const AT_ONCE: usize = 16;
 /// Uploads at one time; others are told to come back.
 const UPLOADS: usize = 4;
@@ -36,13 +36,14 @@ const LONGEST_NAME: usize = 1024;
 pub(super) struct Repository {
     pub(super) handler: Option<RepositoryHandler>,
     pub(super) uploads: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
 }
 
 impl Repository {
     pub(super) fn new(handler: Option<RepositoryHandler>) -> Repository {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Repository { handler, uploads: semaphore(UPLOADS), turns: semaphore(AT_ONCE) }
+        Repository { handler, uploads: semaphore(UPLOADS), looks: semaphore(AT_ONCE), changes: semaphore(AT_ONCE) }
     }
 
     /// Has the handler answer one request. What has begun is finished, also where the client goes away.
@@ -51,7 +52,10 @@ impl Repository {
     /// Those of the handler; `UNIMPLEMENTED` where there is none.
     pub(super) async fn run(&self, request: Value) -> Result<String> {
         let handler = self.handler.clone().ok_or_else(is_off)?;
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| stopped())?;
+        // A change may wait for a model to load; nobody who only looks is to wait for that.
+        let turns =
+            if only_looks(request["action"].as_str().unwrap_or_default()) { &self.looks } else { &self.changes };
+        let turn = turns.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (sender, receiver) = oneshot::channel();
         apart(move || {
             let done = handler(request.to_string());
@@ -61,6 +65,10 @@ impl Repository {
         })?;
         receiver.await.unwrap_or_else(|_| Err(Error::internal("The request to the repository failed inside")))
     }
+}
+
+fn only_looks(action: &str) -> bool {
+    matches!(action, "index" | "model")
 }
 
 /// Does work that may take long on a thread of its own.
@@ -89,7 +97,7 @@ pub(super) async fn answer(core: &Core, head: &Parts, parts: &[&str], incoming: 
         (&Method::PUT, ["models", name, "versions", version]) => ("upload", *name, Some(*version)),
         _ => return Err(no_route(head)),
     };
-    if !matches!(action, "index" | "model") {
+    if !only_looks(action) {
         check_origin(core, head)?;
     }
     let request = json!({

@@ -1,7 +1,8 @@
 //! An uploaded model: its archive is streamed to a file, a few pieces in memory at a time.
 //!
 //! A thread of its own does what may take long. It asks the handler whether the upload is welcome and for a file to fill
-//! (`begin`), writes, has the handler make a version of the file (`finish`), and removes the file, whatever happened.
+//! (`begin`), writes, has the handler make a version of the file (`finish`), removes the file, whatever happened, and
+//! then waits for the version to be served (`uploaded`).
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -9,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use hyper::body::{Body, Incoming};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,41 +52,56 @@ struct Begun {
 /// # Errors
 /// Those of the handler; 413 for an archive that is too large, 507 where the disk is full, 408 for a client that is too
 /// slow, 503 while too many others upload.
-pub(super) async fn receive(core: &Core, head: &Parts, mut request: Value, mut body: Incoming) -> Result<String> {
-    let handler = core.repository.handler.clone().ok_or_else(is_off)?;
-    let permit = core.repository.uploads.clone().try_acquire_owned().map_err(|_| too_many())?;
+pub(super) async fn receive(core: &Core, head: &Parts, request: Value, mut body: Incoming) -> Result<String> {
     let announced = body.size_hint().exact();
-    request["size"] = Value::from(announced);
-    request["digests"] = digests(&head.headers)?;
-    let (pieces, received) = mpsc::channel(PIECES);
-    let (ready, is_ready) = oneshot::channel();
-    let (done, is_done) = oneshot::channel();
-    apart(move || {
-        let outcome = work(&handler, request, ready, received);
-        drop(permit);
-        let _ = done.send(outcome);
-    })?;
-    let sent = match is_ready.await {
-        Ok(()) => forward(core, announced, &mut body, &pieces).await,
-        Err(_) => Ok(()), // refused: why comes below
-    };
-    drop(pieces);
-    let answer = match sent {
-        Ok(()) => is_done.await.unwrap_or_else(|_| Err(Error::internal("The upload failed inside"))),
+    let answer = match check_length(core, announced.unwrap_or(0)) {
+        Ok(()) => take(core, head, request, &mut body, announced).await,
         Err(error) => Err(error),
     };
-    if answer.is_err() && !body.is_end_stream() {
+    // To read on would ask a client for its body that waits for leave to send it.
+    if answer.is_err() && !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
         let rest = async { while let Ok(Some(_)) = next_data(&mut body).await {} };
         let _ = tokio::time::timeout(TAKE_REST, rest).await;
     }
     answer
 }
 
-/// Passes the body on to the thread that writes it. Ends early where that thread has given up.
-async fn forward(core: &Core, announced: Option<u64>, body: &mut Incoming, to: &mpsc::Sender<Piece>) -> Result<()> {
+async fn take(
+    core: &Core,
+    head: &Parts,
+    mut request: Value,
+    body: &mut Incoming,
+    announced: Option<u64>,
+) -> Result<String> {
+    let handler = core.repository.handler.clone().ok_or_else(is_off)?;
+    let permit = core.repository.uploads.clone().try_acquire_owned().map_err(|_| too_many())?;
+    request["size"] = Value::from(announced);
+    request["digests"] = digests(&head.headers)?;
+    let (pieces, received) = mpsc::channel(PIECES);
+    let (ready, is_ready) = oneshot::channel();
+    let (done, is_done) = oneshot::channel();
+    apart(move || {
+        let stored = store(&handler, request, ready, received);
+        drop(permit);
+        // Nobody may be waiting any more.
+        let _ = done.send(stored.and_then(|request| handler(request.to_string())));
+    })?;
+    let sent = match is_ready.await {
+        Ok(()) => forward(core, body, &pieces).await,
+        Err(_) => Ok(()), // refused: why comes below
+    };
+    drop(pieces);
+    sent?;
+    is_done.await.unwrap_or_else(|_| Err(Error::internal("The upload failed inside")))
+}
+
+fn check_length(core: &Core, length: u64) -> Result<()> {
     let limit = core.settings.max_upload_bytes;
-    let check = |length: u64| if limit > 0 && length > limit { Err(too_large(length, limit)) } else { Ok(()) };
-    check(announced.unwrap_or(0))?;
+    if limit > 0 && length > limit { Err(too_large(length, limit)) } else { Ok(()) }
+}
+
+/// Passes the body on to the thread that writes it. Ends early where that thread has given up.
+async fn forward(core: &Core, body: &mut Incoming, to: &mpsc::Sender<Piece>) -> Result<()> {
     let (started, mut length) = (Instant::now(), 0);
     loop {
         let next = next_data(body);
@@ -97,7 +115,7 @@ async fn forward(core: &Core, announced: Option<u64>, body: &mut Incoming, to: &
         };
         let Some(data) = data else { break };
         length += data.len() as u64;
-        check(length)?;
+        check_length(core, length)?;
         if to.send(Piece::Data(data)).await.is_err() {
             return Ok(());
         }
@@ -107,15 +125,15 @@ async fn forward(core: &Core, announced: Option<u64>, body: &mut Incoming, to: &
     Ok(())
 }
 
-fn work(
+/// Makes a version of what is received; returns the request to wait for it.
+fn store(
     handler: &RepositoryHandler,
     mut request: Value,
     ready: oneshot::Sender<()>,
     received: mpsc::Receiver<Piece>,
-) -> Result<String> {
+) -> Result<Value> {
     request["action"] = Value::from("begin");
-    let begun: Begun = serde_json::from_str(&handler(request.to_string())?)
-        .map_err(|error| Error::internal(format!("The upload cannot begin: {error}")))?;
+    let begun: Begun = read(&handler(request.to_string())?)?;
     let file = Temporary(begun.path);
     if ready.send(()).is_err() {
         return Err(stopped());
@@ -125,7 +143,20 @@ fn work(
     request["size"] = Value::from(size);
     request["sha256"] = Value::from(sha256);
     request["path"] = Value::from(file.0.to_string_lossy());
-    handler(request.to_string())
+    let finished: Finished = read(&handler(request.to_string())?)?;
+    request["action"] = Value::from("uploaded");
+    request["version"] = Value::from(finished.version);
+    Ok(request)
+}
+
+fn read<T: DeserializeOwned>(answer: &str) -> Result<T> {
+    serde_json::from_str(answer).map_err(|error| Error::internal(format!("The upload failed inside: {error}")))
+}
+
+/// What the handler says to `finish`.
+#[derive(Deserialize)]
+struct Finished {
+    version: i64,
 }
 
 /// A file that goes when this goes.
