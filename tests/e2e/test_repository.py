@@ -62,6 +62,25 @@ def test_a_load_that_fails_says_why_and_is_tried_again(writable: Callable[..., M
         assert (reply.status_code, "Version 1 of model m cannot be loaded" in reply.json()["error"]) == (400, True)
 
 
+def test_a_model_that_failed_and_is_unloaded_or_removed_does_not_keep_the_server_from_being_ready(
+    writable: Callable[..., ModelServer],
+) -> None:
+    server = writable()
+
+    def readiness() -> int:
+        return requests.get(f"http://{server.addresses.rest}/readyz", timeout=10).status_code
+
+    for undo in (
+        lambda: change(server, "m", "unload"),
+        lambda: requests.delete(url(server, "/models/m"), timeout=10),
+    ):
+        requests.post(url(server, "/models/m/versions"), data=tar({"model.onnx": b"no"}), headers=BINARY, timeout=20)
+        change(server, "m", "load")
+        assert readiness() == 503
+        assert undo().status_code == 200
+        assert readiness() == 200
+
+
 def test_parameters_that_are_not_known_are_refused(writable: Callable[..., ModelServer]) -> None:
     server = writable()
     assert put(server, "m", 1, tar(model_files(1))).status_code == 200

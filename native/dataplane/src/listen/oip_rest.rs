@@ -40,7 +40,8 @@ pub(super) async fn answer(
             let ready = is_ready(core);
             return get(head, || Ok(respond(readiness(ready), JSON, json(&ServerReady { ready }))));
         }
-        ["repository", ref rest @ ..] => return repository::answer(core, head, rest, incoming).await,
+        // Boxed: predictions are not to pay for the size of this one.
+        ["repository", ref rest @ ..] => return Box::pin(repository::answer(core, head, rest, incoming)).await,
         ["models", name] => (name, "", ""),
         ["models", name, "versions", version] => (name, version, ""),
         ["models", name, verb] => (name, "", verb),
