@@ -137,10 +137,10 @@ def test_the_commands_upload_load_unload_and_remove(
     status, out, _ = run(capsys, "upload", str(version), "--to", url, "--json")
     assert (status, json.loads(out)["model"], json.loads(out)["version"]) == (0, "digits", 1)
     status, _, err = run(capsys, "upload", str(version.parent), "--to", url)
-    assert (status, err) == (0, "digits: version 2 answers.\n")
+    assert (status, "digits: version 2 answers.\n" in err) == (0, True)
     assert run(capsys, "load", "digits", "--version", "1", "--url", url)[0] == 0
     assert client.metadata("digits").version == 1
-    assert run(capsys, "upload", str(version), "--to", url)[2] == "digits: version 3 is stored, but not served.\n"
+    assert "digits: version 3 is stored, but not served.\n" in run(capsys, "upload", str(version), "--to", url)[2]
     assert run(capsys, "load", "digits", "--unpin", "--url", url)[0] == 0
     assert "servable load digits" in run(capsys, "unload", "digits", "--url", url)[2]
     assert run(capsys, "remove", "digits", "--version", "3", "--url", url)[0] == 0

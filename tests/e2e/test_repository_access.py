@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+import servable
 import tiny_models
 from archives import model_files, tar
+from certificates import Authority
 from repository_calls import ask, change, index, put, url
+from servable.errors import PermissionDenied
 from servable.settings.token_file import create_token
 from version_folders import publish_onnx
 
@@ -86,3 +89,25 @@ def test_tokens_with_the_scope_write_change_models(
         assert put(server, "m", 2, tar(model_files(2)), **bearer).status_code == expected
     bearer = {"Authorization": f"Bearer {tokens['read']}"}
     assert requests.post(url(server, "/index"), headers=bearer, timeout=10).status_code == 200
+
+
+def test_other_machines_with_certificates_may_change_models_where_that_is_allowed(
+    start: Callable[..., ModelServer], models: Path, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "pki")
+    mine, yours = authority.sign("server"), authority.sign("client")
+    (tmp_path / "m.tar").write_bytes(tar(model_files(2)))
+    secure = {"bind": "0.0.0.0", "tls_cert": str(mine.cert), "tls_key": str(mine.key), "ready": False}
+
+    def client(server: ModelServer) -> servable.Client:
+        assert server.addresses.rest is not None
+        port = server.addresses.rest.rpartition(":")[2]
+        return servable.Client(f"https://localhost:{port}", ca=authority.ca, cert=yours.both)
+
+    with client(start(**secure, tls_client_ca=str(authority.ca), repository="write")) as asked:
+        assert asked.upload(tmp_path / "m.tar", "m").state == "AVAILABLE"
+    for lax in ({"tls_client_verify": "optional", "insecure": True, "repository": "write"}, {}):
+        with client(start(**secure, tls_client_ca=str(authority.ca), **lax)) as asked:
+            assert [each.model for each in asked.models()] == ["m"]
+            with pytest.raises(PermissionDenied):
+                asked.unload("m")
