@@ -53,8 +53,18 @@ class Servable:
 class Server:
     """Sockets and routing. Settings: JSON; see `native/dataplane/src/listen/settings.rs`."""
 
-    def __new__(cls, /, settings: str, reload: Callable[[bytes], None] | None = None) -> Server:
-        """`reload` is called, on its own thread, with a serialized ReloadConfigRequest; what it raises is answered."""
+    def __new__(
+        cls,
+        /,
+        settings: str,
+        reload: Callable[[bytes], None] | None = None,
+        repository: Callable[[str], str] | None = None,
+    ) -> Server:
+        """Both functions are called on threads of their own; what they raise is answered.
+
+        `reload` gets a serialized ReloadConfigRequest. `repository` gets a request to list or change models as JSON,
+        see `native/dataplane/src/listen/repository.rs`, and gives the answer as JSON.
+        """
     def start(self, /) -> str:
         """Binds the ports and starts all threads. JSON: `{"rest", "grpc", "grpc_socket"}`, null for what is off."""
     def apply(self, /, snapshot: str, servables: Mapping[str, Servable]) -> None:
@@ -72,8 +82,13 @@ class Server:
 class FolderWatch:
     """Tells that something in folders has changed, by the file system's own events. Watches until it is deleted."""
 
-    def __new__(cls, folders: Sequence[str | os.PathLike[str]], recursive: bool, /) -> FolderWatch:
-        """OSError where a folder is not there, or cannot be watched."""
+    def __new__(
+        cls, folders: Sequence[str | os.PathLike[str]], recursive: bool, passed_over: Sequence[str], /
+    ) -> FolderWatch:
+        """OSError where a folder is not there, or cannot be watched.
+
+        What lies in or under a folder whose name begins with one of `passed_over` is passed over.
+        """
     def wait(self, timeout: float, quiet: float, /) -> bool:
         """Whether something has changed since the last call, or does within `timeout` seconds.
 

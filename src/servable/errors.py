@@ -13,6 +13,8 @@
     │   ├── EngineMissing      the engine of this format is not installed
     │   └── GoldenMismatch     a version no longer answers as it did when it was saved
     ├── ResourceExhausted      over a limit: try again later, or with less
+    │   ├── TooLarge           what was sent is larger than allowed
+    │   └── StorageFull        there is no room on the disk
     ├── Unavailable            not now: starting, stopping, or gone; has `retry_after`
     ├── DeadlineExceeded       took longer than it was given
     ├── Unimplemented          known, not supported
@@ -118,6 +120,16 @@ class ResourceExhausted(ServableError):
     code = "resource_exhausted"
     grpc_status = 8
     http_status = 429
+
+
+class TooLarge(ResourceExhausted):
+    code = "too_large"
+    http_status = 413
+
+
+class StorageFull(ResourceExhausted):
+    code = "storage_full"
+    http_status = 507
 
 
 class Unavailable(ServableError):

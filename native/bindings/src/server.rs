@@ -16,6 +16,7 @@ use crate::servable::{Servable, parse};
 pub(crate) struct Server {
     settings: listen::Settings,
     reload: Option<listen::ReloadHandler>,
+    repository: Option<listen::RepositoryHandler>,
     running: Mutex<Option<std::sync::Arc<listen::Server>>>,
 }
 
@@ -29,10 +30,15 @@ impl Server {
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (settings, reload = None))]
-    fn new(settings: &str, reload: Option<Py<PyAny>>) -> PyResult<Server> {
+    #[pyo3(signature = (settings, reload = None, repository = None))]
+    fn new(settings: &str, reload: Option<Py<PyAny>>, repository: Option<Py<PyAny>>) -> PyResult<Server> {
         let settings = parse(settings).map_err(to_python)?;
-        Ok(Server { settings, reload: reload.map(reload_handler), running: Mutex::new(None) })
+        Ok(Server {
+            settings,
+            reload: reload.map(reload_handler),
+            repository: repository.map(repository_handler),
+            running: Mutex::new(None),
+        })
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<String> {
@@ -40,8 +46,8 @@ impl Server {
         if running.is_some() {
             return Err(to_python(Error::new(Code::FailedPrecondition, "The server was started already")));
         }
-        let server =
-            py.detach(|| listen::Server::start(self.settings.clone(), self.reload.clone())).map_err(to_python)?;
+        let start = || listen::Server::start(self.settings.clone(), self.reload.clone(), self.repository.clone());
+        let server = py.detach(start).map_err(to_python)?;
         let addresses =
             serde_json::to_string(server.addresses()).map_err(|error| to_python(Error::internal(error.to_string())))?;
         *running = Some(std::sync::Arc::new(server));
@@ -85,6 +91,15 @@ fn reload_handler(function: Py<PyAny>) -> listen::ReloadHandler {
         Python::attach(|py| {
             let called = function.bind(py).call1((PyBytes::new(py, &request),));
             called.map(drop).map_err(|error| from_python(py, &error))
+        })
+    })
+}
+
+fn repository_handler(function: Py<PyAny>) -> listen::RepositoryHandler {
+    Arc::new(move |request| {
+        Python::attach(|py| {
+            let called = function.bind(py).call1((request,)).and_then(|answer| answer.extract());
+            called.map_err(|error| from_python(py, &error))
         })
     })
 }

@@ -53,9 +53,14 @@ impl Changes {
 #[pymethods]
 impl FolderWatch {
     #[new]
-    #[pyo3(signature = (folders, recursive, /))]
-    fn new(py: Python<'_>, folders: Vec<PathBuf>, recursive: bool) -> PyResult<FolderWatch> {
-        py.detach(|| watch(&folders, recursive)).map_err(|error| PyOSError::new_err(error.to_string()))
+    #[pyo3(signature = (folders, recursive, passed_over, /))]
+    fn new(
+        py: Python<'_>,
+        folders: Vec<PathBuf>,
+        recursive: bool,
+        passed_over: Vec<String>,
+    ) -> PyResult<FolderWatch> {
+        py.detach(|| watch(folders, recursive, passed_over)).map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
     #[pyo3(signature = (timeout, quiet, /))]
@@ -65,18 +70,28 @@ impl FolderWatch {
     }
 }
 
-fn watch(folders: &[PathBuf], recursive: bool) -> notify::Result<FolderWatch> {
+fn watch(folders: Vec<PathBuf>, recursive: bool, passed_over: Vec<String>) -> notify::Result<FolderWatch> {
     let changes: Arc<Changes> = Arc::default();
-    let noted = changes.clone();
+    let (noted, watched) = (changes.clone(), folders.clone());
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let counts = |event: &Event| {
+            is_change(&event.kind)
+                && (event.paths.is_empty() || event.paths.iter().any(|path| !is_under(path, &watched, &passed_over)))
+        };
         // What cannot be told may be a change too.
-        if event.map_or(true, |event| is_change(&event.kind)) {
+        if event.map_or(true, |event| counts(&event)) {
             noted.note();
         }
     })?;
     let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-    folders.iter().map(PathBuf::as_path).try_for_each(|folder: &Path| watcher.watch(folder, mode))?;
+    folders.iter().try_for_each(|folder| watcher.watch(folder, mode))?;
     Ok(FolderWatch { changes, _watcher: Mutex::new(watcher) })
+}
+
+/// Whether a path goes through a name, below the watched folders, that begins with one of `prefixes`.
+fn is_under(path: &Path, folders: &[PathBuf], prefixes: &[String]) -> bool {
+    let inside = folders.iter().find_map(|folder| path.strip_prefix(folder).ok()).unwrap_or(path);
+    inside.iter().any(|name| prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
 }
 
 /// Reading is no change; the end of writing is.

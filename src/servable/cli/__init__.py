@@ -10,7 +10,9 @@ import click
 
 from servable.cli.commands import Commands
 
-_COMMANDS = ("serve", "status", "predict", "rollback", "pin", "token", "doctor", "config")
+_COMMANDS = (
+    "serve", "status", "predict", "upload", "load", "unload", "remove", "rollback", "pin", "token", "doctor", "config",
+)  # fmt: skip
 _EPILOG = """\
 \b
 Completion of commands and flags, for bash (zsh and fish likewise):

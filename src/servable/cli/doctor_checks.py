@@ -152,7 +152,7 @@ def _file_events() -> Finding:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            watch = _native.FolderWatch([folder], True)
+            watch = _native.FolderWatch([folder], True, ())
         except OSError:
             came = False
         else:

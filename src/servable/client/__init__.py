@@ -1,6 +1,7 @@
 """The client: numpy in and out, over REST or gRPC, to this server and to others that speak its protocols."""
 
+from servable.client.repository import ListedVersion, Uploaded
 from servable.client.sync import Client
 from servable.client.types import Metadata, VersionStatus
 
-__all__ = ["Client", "Metadata", "VersionStatus"]
+__all__ = ["Client", "ListedVersion", "Metadata", "Uploaded", "VersionStatus"]

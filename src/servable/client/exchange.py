@@ -15,6 +15,8 @@ from servable.errors import (
     PermissionDenied,
     ResourceExhausted,
     ServableError,
+    StorageFull,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -33,7 +35,7 @@ _ERRORS: dict[int, type[ServableError]] = {
     405: Unimplemented,
     408: DeadlineExceeded,
     409: AlreadyExists,
-    413: ResourceExhausted,
+    413: TooLarge,
     415: InvalidArgument,
     422: InvalidArgument,
     429: ResourceExhausted,
@@ -43,6 +45,7 @@ _ERRORS: dict[int, type[ServableError]] = {
     502: Unavailable,
     503: Unavailable,
     504: DeadlineExceeded,
+    507: StorageFull,
 }
 
 

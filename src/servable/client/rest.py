@@ -16,7 +16,7 @@ from servable.client.tfs import TensorFlowServing
 from servable.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, ServableError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -57,6 +57,10 @@ class Rest:
     def get(self, path: str, until: Deadline) -> Reply:
         """Any page of the server, such as `/metrics`, whatever its status."""
         return self._send(Request("GET", path), until)
+
+    def send(self, request: Request, until: Deadline, body: Iterator[bytes] | None = None) -> Reply:
+        """Sends a request; where there is a `body`, in its pieces. The reply is a success, else its error is raised."""
+        return self._send(request, until, body).checked()
 
     def predict(
         self,
@@ -107,18 +111,18 @@ class Rest:
                 self._dialect = Servable() if ours else Oip()
         return self._dialect
 
-    def _send(self, request: Request, until: Deadline) -> Reply:
+    def _send(self, request: Request, until: Deadline, body: Iterator[bytes] | None = None) -> Reply:
         try:
             with self._http.stream(
                 request.method,
                 self._url + request.path,
                 headers=dict(request.headers),
-                content=request.body,
+                content=request.body if body is None else body,
                 timeout=until.remaining(),
             ) as response:
-                body = _read(response, until)
+                content = _read(response, until)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, headers, body)
+                return Reply(response.status_code, headers, content)
         except RuntimeError as error:  # the library's word for a client that is closed
             raise FailedPrecondition(str(error)) from None
         except httpx2.TimeoutException:

@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from servable.client import repository
 from servable.client.credentials import Credentials
 from servable.client.types import DEFAULT_SIGNATURE, Backend, Deadline, Metadata, Target, VersionStatus
 from servable.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from servable.client.examples import Example
+    from servable.client.repository import ListedVersion, Uploaded
+    from servable.client.rest import Rest
     from servable.model.signatures import Signature
     from servable.wire.examples import Classes
 
@@ -217,6 +220,96 @@ class Client:
         """
         return self._backend.status(_target(model).model, self._deadline(timeout))
 
+    def models(self, *, timeout: float | None = None) -> list[ListedVersion]:
+        """Every version of every model that the server has. Over HTTP alone, as all that follows up to `remove`.
+
+        Raises:
+            FailedPrecondition: The client speaks gRPC.
+            Unavailable, DeadlineExceeded: As for `predict`.
+
+        Example:
+            >>> client.models()  # doctest: +SKIP
+            [ListedVersion(model='digits', version=3, state='READY', reason='')]
+        """
+        return repository.read_index(self._rest().send(repository.index(), self._deadline(timeout)))
+
+    def upload(
+        self,
+        source: str | Path,
+        model: str,
+        version: int | None = None,
+        *,
+        wait: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+        timeout: float = 3600.0,
+    ) -> Uploaded:
+        """Sends a version to the server, which serves it by its version policy.
+
+        Args:
+            source: The folder of a version, the file of a model, or a tar, tar.gz or zip of one of them.
+            model: Name of the model; may be a new one.
+            version: Number of the version; the next one by default.
+            wait: Until the version answers, or has failed to load.
+            progress: Called with the bytes that were sent and those there are in all.
+            timeout: Seconds that the call may take in all.
+
+        Raises:
+            AlreadyExists: The version is there already; it is not touched.
+            InvalidArgument: It is no model, or the archive is damaged.
+            PermissionDenied: The server lets nobody change its models, or takes no Python models.
+            TooLarge, StorageFull: It is over a limit of the server, or its disk is full.
+            ServableError: It is stored, but does not load; the message says why.
+            FailedPrecondition: The client speaks gRPC, or the server takes no new models.
+            NotFound: There is nothing at `source`.
+
+        Example:
+            >>> client.upload("models/digits/3", "digits").version  # doctest: +SKIP
+            3
+        """
+        from pathlib import Path
+
+        from servable.client.archive import archive_of
+
+        archive = archive_of(Path(source))
+        request = repository.upload(_target(model).model, version, wait=wait, size=archive.size)
+        reply = self._rest().send(request, self._deadline(timeout), archive.pieces(progress))
+        return repository.read_uploaded(reply)
+
+    def load(self, model: str, version: int | None = None, *, timeout: float = 3600.0) -> None:
+        """Has a model served again that was unloaded or has failed, and returns once it answers.
+
+        Args:
+            model: Name of the model.
+            version: Pins the model to this version, as `servable pin` does; `unpin` takes that back.
+            timeout: Seconds that the call may take in all.
+
+        Raises:
+            NotFound: There is no such model or version.
+            ServableError: It does not load; the message says why.
+        """
+        self._rest().send(repository.change(_target(model).model, "load", version), self._deadline(timeout))
+
+    def unload(self, model: str, *, timeout: float | None = None) -> None:
+        """Takes a model out of service until it is loaded again or the server restarts. Its files stay.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        self._rest().send(repository.change(_target(model).model, "unload"), self._deadline(timeout))
+
+    def unpin(self, model: str, *, timeout: float | None = None) -> None:
+        """Takes the pin of a model away, so that its version policy decides again; NotFound where there is no model."""
+        self._rest().send(repository.unpin(_target(model).model), self._deadline(timeout))
+
+    def remove(self, model: str, version: int | None = None, *, timeout: float | None = None) -> None:
+        """Deletes a version from the server's disk, or a whole model. The newest version before it takes over.
+
+        Raises:
+            NotFound: There is no such model or version.
+            FailedPrecondition: The version is pinned; or the server was started with this very model.
+        """
+        self._rest().send(repository.remove(_target(model).model, version), self._deadline(timeout))
+
     def ready(self, model: str | None = None, *, timeout: float | None = None) -> bool:
         """Whether the server takes requests; with `model`, whether a version of it is available. Raises nothing."""
         return self._backend.not_ready(model, self._deadline(timeout)) is None
@@ -239,6 +332,13 @@ class Client:
                 raise DeadlineExceeded(f"{what} was not ready within {timeout:g} s: {reason}")
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+    def _rest(self) -> Rest:
+        from servable.client.rest import Rest
+
+        if not isinstance(self._backend, Rest):
+            raise FailedPrecondition("Models are listed and changed over HTTP", hint="such as http://localhost:8501")
+        return self._backend
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.timeout if timeout is None else _seconds(timeout))

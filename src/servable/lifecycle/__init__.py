@@ -10,6 +10,7 @@ from servable.lifecycle.policies import SWAP_POLICIES, All, Latest, Specific, Sw
 from servable.lifecycle.routes import ModelRoute, ModelStatus, Routes
 from servable.lifecycle.sources import FolderSource, FoldersSource, ListSource, Source, is_model_folder
 from servable.lifecycle.states import Failure, State, VersionStatus
+from servable.lifecycle.withheld import WithheldSource
 
 __all__ = [
     "SWAP_POLICIES",
@@ -36,6 +37,7 @@ __all__ = [
     "VersionPath",
     "VersionPolicy",
     "VersionStatus",
+    "WithheldSource",
     "clear_pin",
     "is_model_folder",
     "pin_path",

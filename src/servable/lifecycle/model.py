@@ -283,7 +283,7 @@ class Model:
             if version.phase is Phase.AVAILABLE and version.was_mended
         )
         versions = tuple(version.status() for _, version in ordered)
-        return ModelStatus(versions, pending, self._error, self._notes + changed)
+        return ModelStatus(versions, pending, self._error, self._notes + changed, wanted=bool(self._aspired))
 
 
 def _with_settling(aspired: Aspired) -> tuple[str, ...]:

@@ -21,12 +21,14 @@ class ModelStatus:
         pending: Nothing is available yet, and something is on its way or will be tried again.
         error: Why the last look at its folder failed.
         notes: Remarks of the source and the manager, for people.
+        wanted: A version of it is aspired: what failed before nothing was is of no interest to readiness.
     """
 
     versions: tuple[VersionStatus, ...] = ()
     pending: bool = False
     error: Failure | None = None
     notes: tuple[str, ...] = ()
+    wanted: bool = True
 
     @property
     def available(self) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from servable.lifecycle import (
     Routes,
     State,
     VersionPolicy,
+    WithheldSource,
     is_model_folder,
     version_policy,
 )
@@ -44,8 +45,10 @@ from servable.server.model_list import (
     unreadable,
 )
 from servable.server.model_settings import ModelSettingsReader
+from servable.server.places import NamedModels, places_of
 from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
 from servable.server.report import ServerReport, report_on
+from servable.server.repository import Repository, repository_handler
 from servable.server.security import Security
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from servable.engines.options import TensorFlowOptions
     from servable.lifecycle import Aspired, Source
     from servable.server.model_list import Failed, ModelConfig
+    from servable.server.places import Places
     from servable.server.security import GrpcTlsFile
     from servable.settings import ModelSettings
 
@@ -123,16 +127,23 @@ class ModelServer:
             check_labels(models.models, {}, Routes(), allow_unavailable=models.labels_for_unavailable)
             source: Source = self._list_source
             folders = [config.base_path for config in models.models]
+            places: Places = NamedModels(
+                lambda: {name: config.base_path for name, config in self._list_source.configs.items()}
+            )
         else:
             source, folders = _source(models, self.settings, self._policy_of)
+            places = places_of(source, models)
+        self._source = WithheldSource(source)
+        self.repository = Repository(weakref.ref(self), places, self.settings)
         self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
             json.dumps(_native_settings(self.settings) | self._security.native_settings()),
             _reload_by_clients(self) if self._list and self._list.reload else None,
+            repository_handler(self.repository),
         )
         self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
         self._watcher = Watcher(
-            source,
+            self._source,
             folders,
             self._report,
             poll_interval=self.settings.poll_interval,
@@ -261,9 +272,7 @@ class ModelServer:
             self._list_source.replace(models)
             return
         self._watcher.watch(config.base_path for config in models)
-        in_force = self._watcher.look_at_once(lambda: self._list_source.replace(models))
-        if isinstance(in_force, threading.Event):
-            in_force.wait(_WAIT_IN_FORCE_S)
+        self.look_at_once(lambda _: self._list_source.replace(models))
 
     def _wait_for_models(self, names: Iterable[str], timeout: float) -> None:
         """Waits until each model answers or has failed."""
@@ -320,6 +329,26 @@ class ModelServer:
     def look_now(self) -> None:
         """Looks at the folders again at once."""
         self._watcher.look_now()
+
+    def look_at_once(self, prepare: Callable[[WithheldSource], None] = lambda _: None) -> None:
+        """Looks at the folders on this thread, and returns once what follows from it is in force.
+
+        Args:
+            prepare: Called before the look, with the source, between other looks.
+        """
+        in_force = self._watcher.look_at_once(lambda: prepare(self._source))
+        if isinstance(in_force, threading.Event):
+            in_force.wait(_WAIT_IN_FORCE_S)
+
+    @property
+    def source(self) -> WithheldSource:
+        """What is wanted, and which models were unloaded by name."""
+        return self._source
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `drain` or `stop` was called."""
+        return self._stopping
 
     def wait_for(self, condition: Callable[[Routes], bool], timeout: float | None = 60.0) -> bool:
         """Waits until the routes meet a condition; False after `timeout` seconds."""
@@ -460,6 +489,7 @@ def _native_settings(settings: ServerSettings) -> dict[str, object]:
             "max_connection_age_s": settings.grpc_max_connection_age,
         },
         "max_body_bytes": settings.max_body_size,
+        "max_upload_bytes": settings.max_upload_size,
         "max_header_bytes": settings.max_header_size,
         "send_timeout_s": settings.send_timeout,
         "request_timeout_s": settings.request_timeout,

@@ -87,7 +87,7 @@ def first_load_is_over(routes: Routes) -> bool:
 
 def _is_wanted(status: ModelStatus) -> bool:
     failed = any(version.failure for version in status.versions)
-    return status.pending or status.error is not None or failed
+    return status.error is not None or (status.wanted and (status.pending or failed))
 
 
 def _trouble(status: ModelStatus) -> str:

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _QUIET_S = 0.05
 _LOOK_UP_S = 0.5
 _RETRY_WATCH_S = 5.0
+# Versions and uploads that are still being written.
+_UNDER_WAY = (".uploads", ".saving-", ".removing-")
 
 
 class ChangeWatcher:
@@ -94,7 +96,7 @@ class ChangeWatcher:
         """Tells of changes in what is present, until other folders are to be watched or one comes or goes."""
         if not present:
             return
-        watch = _native.FolderWatch(present, self._recursive)
+        watch = _native.FolderWatch(present, self._recursive, _UNDER_WAY)
         # Something may have come before the watch began.
         self._changed.set()
         while not self._stopping.is_set() and self._folders is folders:

@@ -191,7 +191,24 @@ class ServerSettings(PerModelSettings):
         section="Security",
     )
 
+    repository: str = _setting(
+        "auto",
+        kinds.choice("auto", "off", "read", "write"),
+        "what clients may do with the models: list them (read), or also upload, remove, load and unload them (write); "
+        "auto is write where tokens are asked for and else read",
+        section="Security",
+    )
+    upload_code: bool = _setting(
+        False,
+        kinds.BOOL,
+        "take uploads of Python models too: they are code, which the server runs",
+        section="Security",
+    )
+
     max_body_size: int = _setting(64 << 20, kinds.SIZE, "largest request body, also unpacked", section="Limits")
+    max_upload_size: int = _setting(
+        10 << 30, kinds.SIZE, "largest model that can be uploaded, also unpacked; 0 for no limit", section="Limits"
+    )
     max_header_size: int = _setting(64 << 10, kinds.SIZE, "largest request header", section="Limits")
     max_rows: int = _setting(0, kinds.integer(), "most rows in one request; 0 for no limit", section="Limits")
     send_timeout: float = _setting(

@@ -78,7 +78,7 @@ async fn collect(core: &Core, mut body: Incoming, announced: usize) -> Result<By
     Ok(whole.freeze())
 }
 
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>> {
+pub(super) async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>> {
     loop {
         let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
         match frame {

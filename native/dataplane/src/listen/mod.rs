@@ -17,6 +17,7 @@ mod path;
 mod patience;
 mod peeked;
 mod reload;
+mod repository;
 mod rest;
 mod settings;
 mod tfs_grpc;
@@ -24,6 +25,7 @@ mod tfs_rest;
 mod threads;
 mod tls;
 mod tokens;
+mod upload;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ use crate::{Code, Error, Result};
 use access_log::AccessLog;
 pub use reload::ReloadHandler;
 use reload::Reloads;
+use repository::Repository;
+pub use repository::RepositoryHandler;
 pub use settings::Settings;
 use settings::thread_count;
 use threads::{IoThreads, Listener};
@@ -59,6 +63,7 @@ struct Core {
     pool: Pool,
     access_log: Option<AccessLog>,
     reloads: Reloads,
+    repository: Repository,
     tls: Tls,
     gate: Gate,
     stopping: AtomicBool,
@@ -94,12 +99,16 @@ pub struct Server {
 
 impl Server {
     /// Binds the sockets and starts all threads. Until the first snapshot is applied, requests are told to come back.
-    /// `reload` is called when a client sends a new list of models.
+    /// `reload` is called when a client sends a new list of models, `repository` when one lists or changes models.
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` when an address cannot be bound, a file cannot be opened or a thread cannot be started;
     /// `INVALID_ARGUMENT` when the certificates cannot be used.
-    pub fn start(settings: Settings, reload: Option<ReloadHandler>) -> Result<Server> {
+    pub fn start(
+        settings: Settings,
+        reload: Option<ReloadHandler>,
+        repository: Option<RepositoryHandler>,
+    ) -> Result<Server> {
         let failed = |what: &str, error: std::io::Error| {
             Error::new(Code::FailedPrecondition, format!("{what}: {error}")).with_reason("start")
         };
@@ -128,6 +137,7 @@ impl Server {
             pool,
             access_log,
             reloads: Reloads::new(reload),
+            repository: Repository::new(repository),
             tls,
             gate,
             stopping: AtomicBool::new(false),

@@ -10,6 +10,7 @@ use super::grpc::{Call, framed, unknown_method};
 use crate::batch::Task;
 use crate::route::Choice;
 use crate::wire::Budget;
+use crate::wire::oip::repository::{ChangeRequest, ChangeResponse, IndexRequest, IndexResponse};
 use crate::wire::oip::{
     InferResponse, ModelMetadata, ModelReady, ModelRequest, ServerLive, ServerMetadata, ServerReady, grpc,
 };
@@ -35,6 +36,9 @@ pub(super) async fn call(core: &Core, call: Call, account: &mut Account) -> Resu
             let request = ModelRequest::read(&call.message)?;
             append(&mut frame, &model_metadata(core, &request.name, &request.version).await?);
         }
+        "RepositoryIndex" => append(&mut frame, &repository_index(core, &call.message).await?),
+        "RepositoryModelLoad" => append(&mut frame, &repository_change(core, &call.message, "load").await?),
+        "RepositoryModelUnload" => append(&mut frame, &repository_change(core, &call.message, "unload").await?),
         _ => return Err(unknown_method(&format!("{PREFIX}{}", call.method))),
     }
     Ok(frame)
@@ -62,6 +66,19 @@ async fn infer(core: &Core, call: &Call, account: &mut Account) -> Result<Vec<u8
     Ok(frame)
 }
 
+async fn repository_index(core: &Core, message: &[u8]) -> Result<IndexResponse> {
+    let request = IndexRequest::read(message)?;
+    let answer = core.repository.run(request.describe()).await?;
+    IndexResponse::from_json(&answer)
+}
+
+/// Loads or unloads a model. Not bound by the limit for answers, as a reload.
+async fn repository_change(core: &Core, message: &[u8], action: &str) -> Result<ChangeResponse> {
+    let request = ChangeRequest::read(message)?;
+    core.repository.run(request.describe(action)).await?;
+    Ok(ChangeResponse { model_name: request.model().to_owned(), is_done: true })
+}
+
 /// The version that an OIP request names: a number, a label, or nothing.
 pub(super) fn choice(version: &str) -> Choice<'_> {
     match version {
@@ -78,7 +95,7 @@ pub(super) fn server_metadata(core: &Core) -> ServerMetadata {
     ServerMetadata {
         name: "servable".to_owned(),
         version: core.settings.server_version.clone(),
-        extensions: vec!["binary_tensor_data".to_owned()],
+        extensions: vec!["binary_tensor_data".to_owned(), "model_repository".to_owned()],
     }
 }
 

@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
-use super::Core;
 use super::body::Reply;
 use super::dispatch::{self, Account};
 use super::oip_grpc::{choice, is_ready, model_metadata, model_ready, server_metadata};
 use super::path::decoded;
 use super::rest::{JSON, read, respond};
+use super::{Core, repository};
 use crate::batch::Task;
 use crate::route::Version;
 use crate::wire::oip::metadata::json;
@@ -40,6 +40,8 @@ pub(super) async fn answer(
             let ready = is_ready(core);
             return get(head, || Ok(respond(readiness(ready), JSON, json(&ServerReady { ready }))));
         }
+        // Boxed: predictions are not to pay for the size of this one.
+        ["repository", ref rest @ ..] => return Box::pin(repository::answer(core, head, rest, incoming)).await,
         ["models", name] => (name, "", ""),
         ["models", name, "versions", version] => (name, version, ""),
         ["models", name, verb] => (name, "", verb),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub engine_threads: usize,
     /// Largest request body, also after unpacking.
     pub max_body_bytes: usize,
+    /// Largest archive of a model that is uploaded.
+    pub max_upload_bytes: u64,
     /// Largest head of a request.
     pub max_header_bytes: usize,
     /// Most rows in one request.
@@ -68,6 +70,7 @@ impl Default for Settings {
             io_threads: 0,
             engine_threads: 0,
             max_body_bytes: 64 << 20,
+            max_upload_bytes: 10 << 30,
             max_header_bytes: 64 << 10,
             max_rows: 0,
             send_timeout_s: 30.0,

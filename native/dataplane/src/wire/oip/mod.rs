@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod infer;
 pub mod metadata;
 pub mod raw;
+pub mod repository;
 pub mod rest;
 
 pub use infer::{InferRequest, InferResponse, Parameters, RequestedOutput};
