@@ -52,8 +52,17 @@ class Servable:
 class Server:
     """Sockets and routing. Settings: JSON; see `native/dataplane/src/listen/settings.rs`."""
 
-    def __new__(cls, /, settings: str, reload: Callable[[bytes], None] | None = None) -> Server:
-        """`reload` is called, on its own thread, with a serialized ReloadConfigRequest; what it raises is answered."""
+    def __new__(
+        cls,
+        /,
+        settings: str,
+        reload: Callable[[bytes], None] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Server:
+        """`reload` is called, on its own thread, with a serialized ReloadConfigRequest; what it raises is answered.
+
+        `warn` is called, on the thread of the request log, with what goes wrong with its files.
+        """
     def start(self, /) -> str:
         """Binds the ports and starts all threads. JSON: `{"rest", "grpc", "grpc_socket"}`, null for what is off."""
     def apply(self, /, snapshot: str, servables: Mapping[str, Servable]) -> None:

@@ -11,7 +11,8 @@
     ├── PermissionDenied       a token whose scopes are not enough
     ├── FailedPrecondition     right, but not in this state
     │   ├── EngineMissing      the engine of this format is not installed
-    │   └── GoldenMismatch     a version no longer answers as it did when it was saved
+    │   ├── GoldenMismatch     a version no longer answers as it did when it was saved
+    │   └── GateMismatch       a version does not answer as the request log says that is its gate
     ├── ResourceExhausted      over a limit: try again later, or with less
     ├── Unavailable            not now: starting, stopping, or gone; has `retry_after`
     ├── DeadlineExceeded       took longer than it was given
@@ -112,6 +113,10 @@ class EngineMissing(FailedPrecondition):
 
 class GoldenMismatch(FailedPrecondition):
     code = "golden_mismatch"
+
+
+class GateMismatch(FailedPrecondition):
+    code = "gate_mismatch"
 
 
 class ResourceExhausted(ServableError):

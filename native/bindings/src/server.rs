@@ -16,6 +16,7 @@ use crate::servable::{Servable, parse};
 pub(crate) struct Server {
     settings: listen::Settings,
     reload: Option<listen::ReloadHandler>,
+    warn: Option<listen::Warn>,
     running: Mutex<Option<std::sync::Arc<listen::Server>>>,
 }
 
@@ -29,10 +30,11 @@ impl Server {
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (settings, reload = None))]
-    fn new(settings: &str, reload: Option<Py<PyAny>>) -> PyResult<Server> {
+    #[pyo3(signature = (settings, reload = None, warn = None))]
+    fn new(settings: &str, reload: Option<Py<PyAny>>, warn: Option<Py<PyAny>>) -> PyResult<Server> {
         let settings = parse(settings).map_err(to_python)?;
-        Ok(Server { settings, reload: reload.map(reload_handler), running: Mutex::new(None) })
+        let (reload, warn) = (reload.map(reload_handler), warn.map(warn_handler));
+        Ok(Server { settings, reload, warn, running: Mutex::new(None) })
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<String> {
@@ -42,6 +44,9 @@ impl Server {
         }
         let server =
             py.detach(|| listen::Server::start(self.settings.clone(), self.reload.clone())).map_err(to_python)?;
+        if let Some(warn) = &self.warn {
+            server.on_warning(warn.clone());
+        }
         let addresses =
             serde_json::to_string(server.addresses()).map_err(|error| to_python(Error::internal(error.to_string())))?;
         *running = Some(std::sync::Arc::new(server));
@@ -78,6 +83,13 @@ impl Server {
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }
+}
+
+fn warn_handler(function: Py<PyAny>) -> listen::Warn {
+    Arc::new(move |text| {
+        // What a logger raises is its own affair.
+        Python::attach(|py| drop(function.call1(py, (text,))));
+    })
 }
 
 fn reload_handler(function: Py<PyAny>) -> listen::ReloadHandler {

@@ -10,7 +10,7 @@ import click
 
 from servable.cli.commands import Commands
 
-_COMMANDS = ("serve", "status", "predict", "rollback", "pin", "token", "doctor", "config")
+_COMMANDS = ("serve", "status", "predict", "rollback", "pin", "replay", "token", "doctor", "config")
 _EPILOG = """\
 \b
 Completion of commands and flags, for bash (zsh and fish likewise):

@@ -8,11 +8,11 @@ import threading
 import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from servable import _native
 from servable.engines.load import load_version
-from servable.engines.native import typed_errors
+from servable.engines.native import typed_errors, unload
 from servable.engines.options import EngineOptions, TensorFlowOptions
 from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
@@ -31,6 +31,7 @@ from servable.lifecycle import (
     version_policy,
 )
 from servable.server.driver import Driver
+from servable.server.gate import check_gate
 from servable.server.memory import default_budget
 from servable.server.model_list import (
     Looks,
@@ -45,6 +46,7 @@ from servable.server.model_list import (
 from servable.server.model_settings import ModelSettingsReader
 from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
 from servable.server.report import ServerReport, report_on
+from servable.server.request_log import describe_log, make_log_folder
 from servable.server.security import Security
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
@@ -123,6 +125,7 @@ class ModelServer:
         self._native = _native.Server(
             json.dumps(_native_settings(self.settings) | self._security.native_settings()),
             _reload_by_clients(self) if self._list and self._list.reload else None,
+            logger.warning,
         )
         self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
         self._watcher = Watcher(
@@ -138,6 +141,7 @@ class ModelServer:
         self._starting = True
         self._changed = threading.Condition()
         self._folders: dict[str, Path] = {}
+        self._request_logs: dict[str, dict[str, Any] | None] = {}
         self._version_settings: dict[tuple[str, int], ModelSettings] = {}
         self._arriving: frozenset[str] = frozenset()
         self._replacing = threading.Lock()
@@ -155,6 +159,8 @@ class ModelServer:
             FailedPrecondition: A port is taken, or a file cannot be opened.
             InvalidArgument: The certificates cannot be used.
         """
+        if self.settings.request_log:
+            make_log_folder(self.settings.request_log)
         with typed_errors():
             self.addresses = Addresses(**json.loads(self._native.start()), tls=bool(self.settings.tls_cert))
         self._security.follow(self._native)
@@ -339,7 +345,18 @@ class ModelServer:
             if places:
                 self._folders[item.model] = places[0].path.parent
             options[item.model] = self._options_of(item.model)
+        self._describe_logs(item.model for item in aspired)
         return self._driver.aspire(aspired, options)
+
+    def _describe_logs(self, models: Iterable[str]) -> None:
+        listed = self._list_source.configs
+        logs = {
+            model: describe_log(model, self._settings_of(model), listed[model].request_log if model in listed else None)
+            for model in models
+        }
+        if logs != self._request_logs:
+            self._request_logs = logs
+            self._driver.publish_again()
 
     def _options_of(self, model: str) -> ModelOptions:
         settings = self._settings_of(model)
@@ -367,10 +384,18 @@ class ModelServer:
         options = EngineOptions(
             settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores(), tensorflow=self._tensorflow
         )
-        return load_version(action.path, options)
+        loaded = load_version(action.path, options)
+        if settings.gate:
+            try:
+                check_gate(action.model, action.version, loaded, settings.gate, settings.gate_records)
+            except BaseException:
+                unload(loaded.servable)
+                raise
+        return loaded
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
-        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting)
+        logs = self._request_logs
+        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting, request_logs=logs)
         try:
             with typed_errors():
                 self._native.apply(snapshot.description, snapshot.servables)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from servable.lifecycle import State
@@ -41,6 +42,7 @@ def describe(
     settings_of: Callable[[str, int], PerModelSettings],
     *,
     starting: bool,
+    request_logs: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
 ) -> Snapshot:
     """The snapshot for these routes.
 
@@ -49,11 +51,12 @@ def describe(
         loaded: By model and version; holds every available version.
         settings_of: The settings of a version of a model.
         starting: The first load is not over: unknown models may still come.
+        request_logs: Where the requests of a model are logged, by model.
     """
     servables: dict[str, _native.Servable] = {}
     models = {}
     for name, route in routes.models.items():
-        models[name] = _model(name, route, loaded, settings_of)
+        models[name] = _model(name, route, loaded, settings_of) | {"request_log": request_logs.get(name)}
         for version in route.available:
             servables[_key(name, version)] = loaded[name, version].servable
     reasons = ["The models are still being loaded"] if starting else not_ready(routes)
