@@ -210,5 +210,5 @@ def test_a_gate_keeps_a_version_out_that_answers_otherwise_while_requests_run(
 def test_a_gate_that_is_not_there_fails_the_load(models: Path, start: Callable[..., ModelServer]) -> None:
     publish_onnx(models / "m", 1, constant(1.0))
     server = start(ready=False, gate=str(models / "missing"), load_retries=0)
-    assert server.wait_for(lambda routes: any(each.failure for each in routes.models["m"].status.versions), 20)
+    assert server.wait_for(lambda routes: "m" in routes.models and routes.models["m"].status.versions[0].failure, 20)
     assert "There is no request log" in server.routes.models["m"].status.versions[0].message
