@@ -143,15 +143,16 @@ def test_a_full_disk_loses_records_but_no_requests(serve: Callable[..., Any], mo
     logs = tmp_path / "logs"
     server = serve(models, "--request-log", logs)
     server.wait_for("Ready")
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
     ask(server.rest, 50)
     trouble = server.wait_for("The request log of m cannot be written")
     assert trouble["level"] == "warning"
+    ask(server.rest, 50)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     ask(server.rest, 50)
     page = requests.get(f"{server.rest}/metrics", timeout=20).text
     assert 'servable_request_log_dropped_total{model="m",reason="disk"} 0' not in page
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     assert sum("cannot be written" in line for line in server.lines) == 1
-    assert all(file.stat().st_size <= 1000 for file in log_files(logs))
-    list(read_log(log_files(logs)))
+    assert 50 <= len(list(read_log(log_files(logs)))) < 150

@@ -207,6 +207,28 @@ def test_a_gate_keeps_a_version_out_that_answers_otherwise_while_requests_run(
     assert "2 instead of 1" in refused.message
 
 
+def test_a_gate_holds_up_neither_a_restart_nor_a_rollback(
+    models: Path, logs: Path, start: Callable[..., ModelServer]
+) -> None:
+    for version in (1, 2):
+        publish_onnx(models / "m", version, constant(version))
+        with model_server(models, request_log=str(logs)) as server:
+            server.wait_until_ready(20)
+            assert ask(server, "m").ok
+    again = start(gate=str(logs), version_policy="all")
+    assert again.wait_for(lambda routes: routes.models["m"].available == (2, 1), 20)
+
+
+def test_a_log_is_switched_off_while_requests_come(logged: ModelServer, models: Path, logs: Path, tfs: Any) -> None:
+    assert ask(logged).ok
+    (models / "double" / "servable.toml").write_text('request_log = ""\n')
+    # Whoever sees the new model has read the new settings too.
+    publish_onnx(models / "other", 1, double())
+    assert logged.wait_for(lambda routes: "other" in routes.models and bool(routes.models["other"].available), 20)
+    assert ask(logged).ok
+    assert len(stop_and_read(logged, logs, tfs)) == 1
+
+
 def test_a_gate_that_is_not_there_fails_the_load(models: Path, start: Callable[..., ModelServer]) -> None:
     publish_onnx(models / "m", 1, constant(1.0))
     server = start(ready=False, gate=str(models / "missing"), load_retries=0)

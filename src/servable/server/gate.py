@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 3
+_MOST_LOOKED_AT = 100_000
 
 
 def check_gate(model: str, version: int, loaded: Loaded, log: str, most_records: int) -> None:
     """Runs a loaded version on what was logged for its model.
 
-    Where nothing was logged for it yet, which is so for every first version, it passes.
+    Where nothing was logged for it yet, which is so for every first version, it passes. So does a version that the log
+    has answers of, or of a newer one: it is not new, and neither a restart nor a rollback is to be held up.
 
     Args:
         model: Its name.
@@ -39,6 +41,9 @@ def check_gate(model: str, version: int, loaded: Loaded, log: str, most_records:
         NotFound: There is no such log.
         InvalidArgument: The log is damaged.
     """
+    if _has_served(log, model, version):
+        logger.info("Model %s version %d is not new to the gate %s, and passes it", model, version, log)
+        return
     records = islice(_newest_first(log, model), most_records)
     tolerance = loaded.manifest.tolerance if loaded.manifest else None
     found = replay(records, runner(loaded.servable), tolerance=tolerance)
@@ -55,6 +60,11 @@ def check_gate(model: str, version: int, loaded: Loaded, log: str, most_records:
             hint=f"servable replay {log} --model {model} --against {version} shows more",
         )
     logger.info("Model %s version %d agrees with all %d answers of its gate", model, version, found.compared)
+
+
+def _has_served(log: str, model: str, version: int) -> bool:
+    answered = (record.metadata.version for record in islice(_newest_first(log, model), _MOST_LOOKED_AT))
+    return any(number is not None and number >= version for number in answered)
 
 
 def _newest_first(log: str, model: str) -> Iterator[LogRecord]:

@@ -113,7 +113,7 @@ impl LogFiles {
         }
         let Some(current) = &mut self.current else { return Ok(()) };
         if let Err(error) = current.file.write_all(bytes) {
-            // What is half there goes, so that the file holds whole records; where that fails too, no more is added.
+            // What is half there goes (the next write is appended to what is left), so that the file holds whole records; where that fails too, no more is added.
             if current.file.set_len(current.length).is_err() {
                 self.end_file();
             }
@@ -133,7 +133,7 @@ impl LogFiles {
         for number in first..MOST_A_SECOND {
             let mut name = self.prefix.as_os_str().to_owned();
             name.push(format!("-{stamp}-{number:03}.{}", extension(self.format)));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
+            match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(file) => {

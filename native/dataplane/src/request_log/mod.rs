@@ -32,7 +32,7 @@ use record::{Entry, Request};
 pub use record::{Kind, Source};
 
 /// Longest wait for the disk when the server stops.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What Python says about the log of one model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
