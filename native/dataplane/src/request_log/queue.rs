@@ -10,6 +10,8 @@ use super::{Format, Loss, ModelLog};
 
 /// Most bytes that wait. When the disk is slower than that, records are lost, not requests.
 const MOST_BYTES: usize = 64 << 20;
+/// The writer is woken early for so many bytes: while they are still in the caches, they cost least.
+const WAKING_BYTES: usize = 512 << 10;
 /// Records are gathered for so long, so that few of them pay for waking the writer; a crash loses no more than that.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -28,6 +30,8 @@ struct State {
     entries: Vec<(Arc<ModelLog>, Entry)>,
     /// Of the entries that wait and of those that are being written.
     bytes: usize,
+    /// Of the entries that wait.
+    waiting: usize,
     running: bool,
     closed: bool,
 }
@@ -66,11 +70,11 @@ impl Queue {
         if state.closed || state.bytes + bytes > self.most_bytes {
             return false;
         }
-        let was_calm = state.entries.is_empty() || state.bytes < self.most_bytes / 4;
+        let waited_before = state.waiting;
         state.bytes += bytes;
-        let is_calm = state.bytes < self.most_bytes / 4;
+        state.waiting += bytes;
         state.entries.push((log.clone(), entry));
-        let wake = state.entries.len() == 1 || (was_calm && !is_calm);
+        let wake = waited_before == 0 || (waited_before < WAKING_BYTES && state.waiting >= WAKING_BYTES);
         drop(state);
         if wake {
             self.changed.notify_all();
@@ -126,9 +130,10 @@ impl Queue {
         while state.entries.is_empty() && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let few = |state: &mut State| !state.closed && state.bytes < self.most_bytes / 4;
+        let few = |state: &mut State| !state.closed && state.waiting < WAKING_BYTES;
         let waited = self.changed.wait_timeout_while(state, GATHER, few);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting = 0;
         (std::mem::take(&mut state.entries), state.closed)
     }
 
