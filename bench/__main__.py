@@ -20,7 +20,7 @@ from bench.tools import RESULTS, WORK, BenchError, need_tools
 if TYPE_CHECKING:
     from bench.scenarios.base import Figures
 
-SCENARIOS = ["floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "peers", "start"]
+SCENARIOS = ["floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "peers", "start", "request_log"]
 QUICK = Options(runs=2, seconds=0.5, swaps=2)
 FULL_SWAPS = 50
 
@@ -34,7 +34,7 @@ def main() -> None:
 def list_() -> None:
     """The scenarios."""
     for name in SCENARIOS:
-        print(f"{name:8} {importlib.import_module(f'bench.scenarios.{name}').TITLE}")
+        print(f"{name:12} {importlib.import_module(f'bench.scenarios.{name}').TITLE}")
 
 
 @main.command()

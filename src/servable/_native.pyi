@@ -59,11 +59,14 @@ class Server:
         settings: str,
         reload: Callable[[bytes], None] | None = None,
         repository: Callable[[str], str] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> Server:
-        """Both functions are called on threads of their own; what they raise is answered.
+        """The functions are called on threads of their own; what the first two raise is answered.
 
         `reload` gets a serialized ReloadConfigRequest. `repository` gets a request to list or change models as JSON,
         see `native/dataplane/src/listen/repository.rs`, and gives the answer as JSON.
+
+        `warn` is called, on the thread of the request log, with what goes wrong with its files.
         """
     def start(self, /) -> str:
         """Binds the ports and starts all threads. JSON: `{"rest", "grpc", "grpc_socket"}`, null for what is off."""

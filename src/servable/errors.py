@@ -11,7 +11,8 @@
     ├── PermissionDenied       a token whose scopes are not enough
     ├── FailedPrecondition     right, but not in this state
     │   ├── EngineMissing      the engine of this format is not installed
-    │   └── GoldenMismatch     a version no longer answers as it did when it was saved
+    │   ├── GoldenMismatch     a version no longer answers as it did when it was saved
+    │   └── GateMismatch       a version does not answer as the request log says that is its gate
     ├── ResourceExhausted      over a limit: try again later, or with less
     │   ├── TooLarge           what was sent is larger than allowed
     │   └── StorageFull        there is no room on the disk
@@ -114,6 +115,10 @@ class EngineMissing(FailedPrecondition):
 
 class GoldenMismatch(FailedPrecondition):
     code = "golden_mismatch"
+
+
+class GateMismatch(FailedPrecondition):
+    code = "gate_mismatch"
 
 
 class ResourceExhausted(ServableError):

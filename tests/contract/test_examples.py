@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from example_models import MODELS, publish_all
+from servable.model.request_log import log_files, read_log
 from servers import metric, model_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import SimpleNamespace
 
     from servable.server import ModelServer
@@ -338,3 +340,36 @@ def test_requests_that_wait_together_run_together(
         calls = [caller.service.Regress.future(request, timeout=20) for request in requests_]
         found = [call.result().result.regressions[0].value for call in calls]
         assert found == [len(each.input.example_list.examples[0].SerializeToString()) for each in requests_]
+
+
+@pytest.mark.parametrize("form", ["tfrecord", "json"])
+def test_the_request_log_holds_the_messages_of_each_call(
+    form: str, tmp_path: Path, tfs: SimpleNamespace, channel: Callable[[ModelServer], grpc.Channel]
+) -> None:
+    publish_all(tmp_path / "models")
+    logs = tmp_path / "logs"
+    names = ("both", "values", "two")
+    folders = {name: tmp_path / "models" / name for name in names}
+    with model_server(folders, request_log=str(logs), request_log_format=form) as server:
+        server.wait_until_ready(30)
+        caller = Caller(tfs, channel(server))
+        given = caller.input({"a": 1}, {"b": b"\xff"}, context={"c": 0.5})
+        classified = caller.classify("both", given)
+        regressed = caller.regress("values", given)
+        multi = caller.multi(given, ("two", "serving_default", REGRESS), ("two", "other", REGRESS))
+        url = f"http://{server.addresses.rest}/v1/models/both:classify"
+        body = {"context": {"c": 0.5}, "examples": [{"a": 1}]}
+        assert requests.post(url, json=body, timeout=20).ok
+    records = {}
+    for name in names:
+        found = read_log(log_files(logs / name))
+        records[name] = [tfs.log.PredictionLog.FromString(record.data) for record in found]
+    by_grpc, by_rest = records["both"]
+    assert (by_grpc.classify_log.request.input, by_grpc.classify_log.response) == (given, classified)
+    assert records["values"][0].regress_log.response == regressed
+    assert records["values"][0].log_metadata.model_spec == regressed.model_spec
+    assert records["two"][0].multi_inference_log.response == multi
+    assert len(records["two"][0].multi_inference_log.request.tasks) == 2
+    example = by_rest.classify_log.request.input.example_list.examples[0]
+    assert set(example.features.feature) == {"a", "c"}
+    assert by_rest.classify_log.response.result.classifications[0].classes[1].label == "long"

@@ -11,6 +11,7 @@ import requests
 from google.protobuf import text_format
 
 from contract.model_server_process import ModelServerProcess, models_config, run
+from servable.model.request_log import read_log
 from servers import eventually
 from version_folders import constant, publish, publish_onnx
 
@@ -117,9 +118,47 @@ def test_a_list_that_is_wrong_changes_nothing(serve: Callable[..., Server], conf
     assert server.refusal(other) == (invalid, "Model c requests unsupported platform torch")
     code, details = server.refusal(models_config(two).replace('"tensorflow"', '"torch"'))
     assert (code, details.startswith("Illegal to change a model's platform. ")) == (invalid, True)
-    logging = models_config(two, "logging_config { sampling_config { sampling_rate: 1 } }")
-    assert server.refusal(logging) == (invalid, "No request-logger-creator provided.")
+    for logging in ("sampling_config { sampling_rate: 1 }", 'log_collector_config { type: "x" filename_prefix: "/x" }'):
+        refused = server.refusal(models_config(two, f"logging_config {{ {logging} }}"))
+        assert refused == (invalid, "No request-logger-creator provided.")
+    for prefix in ("relative", "/not/there/prefix", "/"):
+        refused = server.refusal(models_config(two, logging_config(prefix)))
+        assert refused == (
+            invalid,
+            f"filename_prefix must be an absolute path in a folder that is there; was {prefix}",
+        )
+    rate = models_config(two, logging_config("/tmp/requests", 1.5))
+    assert server.refusal(rate) == (invalid, "sampling_rate must be from 0 to 1; was 1.5")
     assert (server.answer("a"), server.answer("b")) == (2.0, 1.0)
+
+
+def logging_config(prefix: Path | str, rate: float = 1) -> str:
+    collector = f'log_collector_config {{ type: "file" filename_prefix: "{prefix}" }}'
+    return f"logging_config {{ {collector} sampling_config {{ sampling_rate: {rate} }} }}"
+
+
+def test_requests_are_logged_where_the_list_says_so_until_another_list_does_not(
+    serve: Callable[..., Server], config: Path, two: dict[str, Path], tmp_path: Path
+) -> None:
+    prefix = tmp_path / "requests"
+
+    def count() -> int:
+        return len(list(read_log(sorted(tmp_path.glob("requests-*.tfrecord")))))
+
+    config.write_text(models_config({"a": two["a"]}, logging_config(prefix)))
+    server = serve()
+    assert server.answer("a") == 2.0
+    assert eventually(lambda: count() == 1)
+    server.reload(models_config({"a": two["a"]}))
+    assert server.answer("a") == 2.0
+    server.reload(models_config({"a": two["a"]}, logging_config(prefix)))
+    assert server.answer("a") == 2.0
+    assert eventually(lambda: count() == 2)
+    server.reload(models_config({"a": two["a"]}, logging_config(prefix, 0)))
+    assert server.answer("a") == 2.0
+    server.process.process.terminate()
+    server.process.process.wait(20)
+    assert count() == 2
 
 
 def test_a_new_model_that_cannot_be_loaded_is_told_and_the_others_serve(

@@ -17,6 +17,7 @@ pub(crate) struct Server {
     settings: listen::Settings,
     reload: Option<listen::ReloadHandler>,
     repository: Option<listen::RepositoryHandler>,
+    warn: Option<listen::Warn>,
     running: Mutex<Option<std::sync::Arc<listen::Server>>>,
 }
 
@@ -30,13 +31,19 @@ impl Server {
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (settings, reload = None, repository = None))]
-    fn new(settings: &str, reload: Option<Py<PyAny>>, repository: Option<Py<PyAny>>) -> PyResult<Server> {
+    #[pyo3(signature = (settings, reload = None, repository = None, warn = None))]
+    fn new(
+        settings: &str,
+        reload: Option<Py<PyAny>>,
+        repository: Option<Py<PyAny>>,
+        warn: Option<Py<PyAny>>,
+    ) -> PyResult<Server> {
         let settings = parse(settings).map_err(to_python)?;
         Ok(Server {
             settings,
             reload: reload.map(reload_handler),
             repository: repository.map(repository_handler),
+            warn: warn.map(warn_handler),
             running: Mutex::new(None),
         })
     }
@@ -48,6 +55,9 @@ impl Server {
         }
         let start = || listen::Server::start(self.settings.clone(), self.reload.clone(), self.repository.clone());
         let server = py.detach(start).map_err(to_python)?;
+        if let Some(warn) = &self.warn {
+            server.on_warning(warn.clone());
+        }
         let addresses =
             serde_json::to_string(server.addresses()).map_err(|error| to_python(Error::internal(error.to_string())))?;
         *running = Some(std::sync::Arc::new(server));
@@ -84,6 +94,13 @@ impl Server {
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }
+}
+
+fn warn_handler(function: Py<PyAny>) -> listen::Warn {
+    Arc::new(move |text| {
+        // What a logger raises is its own affair.
+        Python::attach(|py| drop(function.call1(py, (text,))));
+    })
 }
 
 fn reload_handler(function: Py<PyAny>) -> listen::ReloadHandler {

@@ -54,12 +54,7 @@ impl Changes {
 impl FolderWatch {
     #[new]
     #[pyo3(signature = (folders, recursive, passed_over, /))]
-    fn new(
-        py: Python<'_>,
-        folders: Vec<PathBuf>,
-        recursive: bool,
-        passed_over: Vec<String>,
-    ) -> PyResult<FolderWatch> {
+    fn new(py: Python<'_>, folders: Vec<PathBuf>, recursive: bool, passed_over: Vec<String>) -> PyResult<FolderWatch> {
         py.detach(|| watch(folders, recursive, passed_over)).map_err(|error| PyOSError::new_err(error.to_string()))
     }
 

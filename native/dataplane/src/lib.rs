@@ -12,6 +12,7 @@ pub mod listen;
 pub mod memory;
 pub mod metrics;
 pub mod priority;
+pub mod request_log;
 pub mod route;
 pub mod servable;
 pub mod wire;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::batch::queue::{Batching, timed_out};
 use crate::batch::{Limits, Queue};
 use crate::metrics::{InFlight, Metrics, VersionMetrics, escaped, head};
+use crate::request_log::{LogSettings, ModelLog, RequestLogs};
 use crate::servable::Servable;
 use crate::wire::{VersionState, VersionStatus};
 use crate::{Code, Error, Result};
@@ -52,6 +53,9 @@ pub struct ModelSnapshot {
     pub hold: bool,
     #[serde(default)]
     pub versions: BTreeMap<String, VersionSnapshot>,
+    /// How requests are logged; none are without it.
+    #[serde(default)]
+    pub request_log: Option<LogSettings>,
     #[serde(default)]
     pub status: Vec<StatusSnapshot>,
 }
@@ -119,10 +123,16 @@ pub struct Version {
     pub number: i64,
     pub queue: Arc<Queue>,
     pub metrics: Arc<VersionMetrics>,
+    log: Option<Arc<ModelLog>>,
     max_queued_rows: usize,
 }
 
 impl Version {
+    /// Where the next request is to be logged, if it is.
+    pub fn sampled(&self) -> Option<&Arc<ModelLog>> {
+        self.log.as_ref().filter(|log| log.sample())
+    }
+
     pub fn servable(&self) -> &Arc<Servable> {
         self.queue.servable()
     }
@@ -287,11 +297,14 @@ impl Routes {
         servables: &HashMap<String, Arc<Servable>>,
         before: &Routes,
         metrics: &Metrics,
+        logs: &RequestLogs,
         io_threads: usize,
     ) -> Result<Routes> {
         let mut models = HashMap::with_capacity(snapshot.models.len());
         for (name, described) in snapshot.models {
-            let compiler = Compiler { name: &name, servables, before: before.models.get(&name), metrics, io_threads };
+            let log = logs.of(&name, described.request_log.clone());
+            let before = before.models.get(&name);
+            let compiler = Compiler { name: &name, servables, before, metrics, log, io_threads };
             let model = compiler.model(described)?;
             models.insert(name, model);
         }
@@ -305,6 +318,7 @@ struct Compiler<'a> {
     servables: &'a HashMap<String, Arc<Servable>>,
     before: Option<&'a Model>,
     metrics: &'a Metrics,
+    log: Option<Arc<ModelLog>>,
     io_threads: usize,
 }
 
@@ -354,7 +368,7 @@ impl Compiler<'_> {
                 && before.queue.batching() == batching.as_ref()
                 && before.max_queued_rows == described.max_queued_rows
         }) {
-            return Ok(same.clone());
+            return Ok(if same_log(same.log.as_ref(), self.log.as_ref()) { same.clone() } else { self.logged(same) });
         }
         let names = servable.signatures().iter().map(|signature| signature.name.as_str());
         let metrics = self.metrics.version(self.name, number, names);
@@ -364,9 +378,26 @@ impl Compiler<'_> {
             number,
             queue,
             metrics,
+            log: self.log.clone(),
             max_queued_rows: described.max_queued_rows,
         }))
     }
+
+    /// The same version with another log.
+    fn logged(&self, same: &Version) -> Arc<Version> {
+        Arc::new(Version {
+            model: same.model.clone(),
+            number: same.number,
+            queue: same.queue.clone(),
+            metrics: same.metrics.clone(),
+            log: self.log.clone(),
+            max_queued_rows: same.max_queued_rows,
+        })
+    }
+}
+
+fn same_log(a: Option<&Arc<ModelLog>>, b: Option<&Arc<ModelLog>>) -> bool {
+    a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
 }
 
 /// The routes in force, and those who wait for the next.
@@ -377,6 +408,7 @@ pub struct Router {
     held: AtomicI64,
     max_held: i64,
     io_threads: usize,
+    logs: RequestLogs,
     /// Held while a snapshot is applied; true once none may be any more.
     closed: Mutex<bool>,
 }
@@ -390,6 +422,7 @@ impl Router {
             held: AtomicI64::new(0),
             max_held,
             io_threads,
+            logs: RequestLogs::default(),
             closed: Mutex::new(false),
         }
     }
@@ -409,7 +442,8 @@ impl Router {
         if *closed {
             return Ok(());
         }
-        let routes = Routes::compile(snapshot, servables, &self.routes.load(), metrics, self.io_threads)?;
+        let before = self.routes.load();
+        let routes = Routes::compile(snapshot, servables, &before, metrics, &self.logs, self.io_threads)?;
         self.routes.store(Arc::new(routes));
         self.revision.send_modify(|revision| *revision += 1);
         Ok(())
@@ -420,6 +454,12 @@ impl Router {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.routes.store(Arc::default());
         self.wake();
+        self.logs.close();
+    }
+
+    /// The request logs of all models.
+    pub fn logs(&self) -> &RequestLogs {
+        &self.logs
     }
 
     pub fn routes(&self) -> arc_swap::Guard<Arc<Routes>> {

@@ -171,6 +171,24 @@ fn what_did_not_change_keeps_its_queue() {
 }
 
 #[test]
+fn a_version_whose_log_changes_keeps_its_queue() {
+    let world = World::new();
+    let kept = servable();
+    let folder = std::env::temp_dir().join("never-written");
+    let logged = |sample: f64| {
+        let mut models = one_version(1);
+        models["m"]["request_log"] =
+            json!({"prefix": folder, "sample": sample, "format": "json", "max_bytes": 1 << 20});
+        world.apply(&models, &[("s", &kept)]).unwrap();
+        block_on(world.router.resolve("m", Choice::Latest, None)).unwrap()
+    };
+    let (all, same, none) = (logged(1.0), logged(1.0), logged(0.0));
+    assert!(Arc::ptr_eq(&all, &same));
+    assert!(all.sampled().is_some() && none.sampled().is_none());
+    assert!(Arc::ptr_eq(&all.queue, &none.queue));
+}
+
+#[test]
 fn states_and_memory_are_on_the_metrics_page() {
     let world = World::new();
     let loaded = servable();

@@ -96,7 +96,7 @@ def read_examples(folder: Path) -> list[GoldenExample]:
             for count, record in enumerate(read_records(file, max_bytes=MAX_BYTES)):
                 if count == MAX_RECORDS:
                     raise ManifestError(f"{path} holds more than {MAX_RECORDS} records")
-                examples += _decode(record)
+                examples += decode_record(record)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -107,8 +107,13 @@ def read_examples(folder: Path) -> list[GoldenExample]:
     return examples
 
 
-def _decode(record: bytes) -> list[GoldenExample]:
-    """One example; as many as there are tasks for a MultiInference."""
+def decode_record(record: bytes) -> list[GoldenExample]:
+    """The calls of a serialized PredictionLog: one; as many as there are tasks for a MultiInference.
+
+    Raises:
+        InvalidArgument: The bytes are no such message.
+        Unimplemented: It is a call other than Predict, Classify, Regress and MultiInference.
+    """
     calls = read_examples_log(record)
     if calls is not None:
         return [_of_call(call) for call in calls]
@@ -163,12 +168,12 @@ def check(run: Run, examples: Iterable[GoldenExample], tolerance: Mapping[str, T
     for example in examples:
         answered = run(example.signature, example.inputs)
         if example.outputs is not None:
-            expected = example.outputs if example.shaped else _shaped_like(example.outputs, answered)
+            expected = example.outputs if example.shaped else shaped_like(example.outputs, answered)
             reports.append(compare(answered, expected, tolerance))
     return join(reports)
 
 
-def _shaped_like(outputs: Mapping[str, Tensor], answered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def shaped_like(outputs: Mapping[str, Tensor], answered: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The outputs in the shapes of the answer, where that has as many values."""
 
     def shaped(name: str, tensor: Tensor) -> Tensor:

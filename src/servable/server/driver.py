@@ -49,11 +49,16 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class _PublishAgain:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     pass
 
 
-_Event = _Wanted | _LoadDone | _Ended | _Stop
+_Event = _Wanted | _LoadDone | _Ended | _PublishAgain | _Stop
 
 
 class Driver:
@@ -99,6 +104,10 @@ class Driver:
         if self._ended:
             in_force.set()
         return in_force
+
+    def publish_again(self) -> None:
+        """Publishes the routes although they stay: something else in the snapshot has changed. From any thread."""
+        self._events.put(_PublishAgain())
 
     def stop(self, *, wait: bool = True) -> None:
         """Ends the driver and releases everything that is loaded. Loads that still run are abandoned.
@@ -163,6 +172,8 @@ class Driver:
                 logger.info("Loaded: model %s version %d in %.2f s", action.model, action.version, seconds)
                 self._loaded[action.model, action.version] = outcome
                 self._manager.loaded(action.model, action.version, outcome.footprint, now)
+            case _PublishAgain():
+                self._published = None
             case _Ended(action):
                 logger.info("Unloaded: model %s version %d", action.model, action.version)
                 self._manager.ended(action.model, action.version, now)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from servable.lifecycle import Failure, Routes, VersionPolicy
     from servable.server.model_server import ModelServer
+    from servable.server.request_log import LogTarget
     from servable.settings import ModelSettings
 
     Failed: TypeAlias = tuple[int | None, Failure]
@@ -45,6 +46,7 @@ class ModelConfig:
         version_policy: Which versions are wanted; None for what the settings of the model say.
         labels: Label -> version; None for what the settings of the model say.
         platform: Its kind, as TensorFlow Serving means it; cannot change while the model is served.
+        request_log: Where its requests are logged; None for what the settings of the model say.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ModelConfig:
     version_policy: VersionPolicy | None = None
     labels: Mapping[str, int] | None = None
     platform: str = PLATFORM
+    request_log: LogTarget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

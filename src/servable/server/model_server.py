@@ -6,12 +6,11 @@ import json
 import logging
 import threading
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from servable import _native
-from servable.engines.load import load_version
 from servable.engines.native import typed_errors
 from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
@@ -31,8 +30,8 @@ from servable.lifecycle import (
     version_policy,
 )
 from servable.server.driver import Driver
-from servable.server.engine_options import engine_options, tensorflow_options_of
-from servable.server.load_metrics import LoadMetrics
+from servable.server.engine_options import tensorflow_options_of
+from servable.server.loading import VersionLoader
 from servable.server.memory import default_budget
 from servable.server.model_list import (
     Looks,
@@ -45,10 +44,12 @@ from servable.server.model_list import (
     unreadable,
 )
 from servable.server.model_settings import ModelSettingsReader
+from servable.server.native_settings import native_settings
 from servable.server.places import NamedModels, places_of
 from servable.server.publish import LoadedVersions, describe, first_load_is_over, not_ready
 from servable.server.report import ServerReport, report_on
 from servable.server.repository import Repository, repository_handler
+from servable.server.request_log import describe_log, make_log_folder
 from servable.server.security import Security
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
@@ -116,10 +117,9 @@ class ModelServer:
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
-        self._tensorflow = tensorflow or tensorflow_options_of(self.settings)
+        self._loader = VersionLoader(self.settings, tensorflow or tensorflow_options_of(self.settings))
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
-        self._load_metrics = LoadMetrics()
         self._list = models if isinstance(models, ModelList) else None
         self._list_source = ModelListSource(self._policy_of, self.settings.settle)
         if isinstance(models, ModelList):
@@ -137,9 +137,10 @@ class ModelServer:
         self.repository = Repository(weakref.ref(self), places, self.settings)
         self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
-            json.dumps(_native_settings(self.settings) | self._security.native_settings()),
+            json.dumps(native_settings(self.settings) | self._security.native_settings()),
             _reload_by_clients(self) if self._list and self._list.reload else None,
             repository_handler(self.repository),
+            logger.warning,
         )
         self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
         self._watcher = Watcher(
@@ -155,6 +156,7 @@ class ModelServer:
         self._starting = True
         self._changed = threading.Condition()
         self._folders: dict[str, Path] = {}
+        self._request_logs: dict[str, dict[str, Any] | None] = {}
         self._version_settings: dict[tuple[str, int], ModelSettings] = {}
         self._arriving: frozenset[str] = frozenset()
         self._replacing = threading.Lock()
@@ -172,6 +174,8 @@ class ModelServer:
             FailedPrecondition: A port is taken, or a file cannot be opened.
             InvalidArgument: The certificates cannot be used.
         """
+        if self.settings.request_log:
+            make_log_folder(self.settings.request_log)
         with typed_errors():
             self.addresses = Addresses(**json.loads(self._native.start()), tls=bool(self.settings.tls_cert))
         self._security.follow(self._native)
@@ -374,7 +378,18 @@ class ModelServer:
             if places:
                 self._folders[item.model] = places[0].path.parent
             options[item.model] = self._options_of(item.model)
+        self._describe_logs(item.model for item in aspired)
         return self._driver.aspire(aspired, options)
+
+    def _describe_logs(self, models: Iterable[str]) -> None:
+        listed = self._list_source.configs
+        logs = {
+            model: describe_log(model, self._settings_of(model), listed[model].request_log if model in listed else None)
+            for model in models
+        }
+        if logs != self._request_logs:
+            self._request_logs = logs
+            self._driver.publish_again()
 
     def _options_of(self, model: str) -> ModelOptions:
         settings = self._settings_of(model)
@@ -399,12 +414,17 @@ class ModelServer:
         if self._list and self._list.version_settings:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
-        options = engine_options(self.settings, settings, self._tensorflow)
-        return self._load_metrics.measure(action, lambda: load_version(action.path, options))
+        return self._loader.load(action, settings)
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
-        metrics = self._load_metrics.page()
-        snapshot = describe(routes, loaded, self._settings_of_version, starting=starting, metrics=metrics)
+        snapshot = describe(
+            routes,
+            loaded,
+            self._settings_of_version,
+            starting=starting,
+            metrics=self._loader.metrics.page(),
+            request_logs=self._request_logs,
+        )
         try:
             with typed_errors():
                 self._native.apply(snapshot.description, snapshot.servables)
@@ -466,34 +486,3 @@ def _source(
     if is_model_folder(folder):
         return FolderSource(folder.name, folder, policy=policy, settle=settings.settle), [folder]
     return FoldersSource(folder, policy=policy, settle=settings.settle), [folder]
-
-
-def _native_settings(settings: ServerSettings) -> dict[str, object]:
-    """The settings that the data plane knows (`native/dataplane/src/listen/settings.rs`)."""
-    from servable.version import __version__
-
-    def address(port: int | None) -> str:
-        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
-        return "" if port is None else f"{host}:{port}"
-
-    known = asdict(settings)
-    same = ("grpc_socket_path", "io_threads", "engine_threads", "max_rows", "max_connections", "max_queued_bytes")
-    return {name: known[name] for name in (*same, "metrics_path", "tensor_content", "check_method_names", "cors")} | {
-        "rest_address": address(settings.rest_port),
-        "grpc_address": address(settings.grpc_port),
-        "grpc": {
-            "max_message_bytes": settings.grpc_max_message_size,
-            "max_streams": settings.grpc_max_streams,
-            "keepalive_s": settings.grpc_keepalive,
-            "keepalive_timeout_s": settings.grpc_keepalive_timeout,
-            "max_connection_age_s": settings.grpc_max_connection_age,
-        },
-        "max_body_bytes": settings.max_body_size,
-        "max_upload_bytes": settings.max_upload_size,
-        "max_header_bytes": settings.max_header_size,
-        "send_timeout_s": settings.send_timeout,
-        "request_timeout_s": settings.request_timeout,
-        "max_held": settings.max_held_requests,
-        "access_log": {"off": "", "stderr": "-"}.get(settings.access_log, settings.access_log),
-        "server_version": __version__,
-    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from servable.lifecycle import State
@@ -42,6 +43,7 @@ def describe(
     *,
     starting: bool,
     metrics: str = "",
+    request_logs: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
 ) -> Snapshot:
     """The snapshot for these routes.
 
@@ -51,11 +53,12 @@ def describe(
         settings_of: The settings of a version of a model.
         starting: The first load is not over: unknown models may still come.
         metrics: Lines for Prometheus' page that only Python knows.
+        request_logs: Where the requests of a model are logged, by model.
     """
     servables: dict[str, _native.Servable] = {}
     models = {}
     for name, route in routes.models.items():
-        models[name] = _model(name, route, loaded, settings_of)
+        models[name] = _model(name, route, loaded, settings_of) | {"request_log": request_logs.get(name)}
         for version in route.available:
             servables[_key(name, version)] = loaded[name, version].servable
     reasons = ["The models are still being loaded"] if starting else not_ready(routes)

@@ -160,6 +160,21 @@ def show_size(value: int) -> str:
     return str(value)
 
 
+def read_share(raw: object) -> float:
+    """A number from 0 to 1, or a percentage.
+
+    Example:
+        >>> read_share("0.25"), read_share("1%"), read_share(1)
+        (0.25, 0.01, 1.0)
+    """
+    text = str(raw).strip() if isinstance(raw, (int, float, str)) and not isinstance(raw, bool) else ""
+    if _PLAIN_NUMBER.fullmatch(text.removesuffix("%").rstrip()):
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        if share <= 1:
+            return share
+    raise ValueError(f"must be from 0 to 1, or a percentage such as 1%, not {_shown(raw)}")
+
+
 def read_duration(raw: object) -> float:
     """Seconds: a number, or text of parts with units us, ms, s, m, h, d; at most 366 days, to the microsecond.
 
@@ -285,6 +300,7 @@ URL_PATH = Kind("path on the server", "/PATH", read_url_path)
 BOOL = Kind("true or false", "", read_bool, lambda value: str(value).lower())
 PORT = Kind("port", "PORT", read_port, show_port)
 SIZE = Kind("size", "SIZE", read_size, show_size)
+SHARE = Kind("share", "SHARE", read_share, lambda value: f"{value:.9f}".rstrip("0").rstrip("."))
 DURATION = Kind("time", "TIME", read_duration, show_duration)
 BATCH_SIZES = Kind("list of whole numbers", "N,N", read_batch_sizes, show_list)
 LIST = Kind("list of texts", "TEXT,TEXT", read_list, show_list)

@@ -29,6 +29,7 @@ CONFIG_FILE = "servable.toml"
 CONFIG_VARIABLE = "SERVABLE_CONFIG"
 TOKEN_VARIABLE = "SERVABLE_TOKEN"  # noqa: S105  # a name
 
+_SMALLEST_LOG = 1 << 20
 _LARGEST_FILE = 1 << 20
 # What Kubernetes sets in each pod for a service whose name begins with "servable".
 _SERVICE_LINK = re.compile(r"SERVABLE(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
@@ -100,6 +101,7 @@ def load_server_settings(
     _check_tls(resolved.values)
     _check_listening(resolved.values)
     _check_batching(resolved.values)
+    _check_request_log(resolved.values)
     return resolved
 
 
@@ -114,6 +116,7 @@ def load_model_settings(folder: str | Path, server: ServerSettings | None = None
     layer = _from_file(path, settings) if path.is_file() else {}
     resolved = _resolve(ModelSettings, [layer], server or ServerSettings())
     _check_batching(resolved.values)
+    _check_request_log(resolved.values)
     return resolved
 
 
@@ -261,6 +264,14 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address.lower() == "localhost"
+
+
+def _check_request_log(settings: PerModelSettings) -> None:
+    if settings.request_log_max_size < _SMALLEST_LOG:
+        raise SettingsError(
+            f"request_log_max_size is {settings.request_log_max_size}, but the least is {_SMALLEST_LOG}",
+            hint="logs are removed by the file, and a file is an eighth of it",
+        )
 
 
 def _check_batching(settings: PerModelSettings) -> None:

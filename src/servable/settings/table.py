@@ -86,6 +86,39 @@ class PerModelSettings:
         "most rows that may wait for one version; more are refused with 503",
         section="Batching",
     )
+    gate: str = _setting(
+        "",
+        kinds.PATH,
+        "a request log (file, folder or glob): a new version becomes available only when it answers as the log says",
+        section="Models and versions",
+    )
+    gate_records: int = _setting(
+        1000,
+        kinds.integer(1, 1 << 30),
+        "most records of the gate that a new version is run on, those of the newest files first",
+        section="Models and versions",
+    )
+    request_log: str = _setting(
+        "",
+        kinds.PATH,
+        "a folder for requests with their answers, one folder for each model in it; it holds what clients sent",
+        section="Logs and metrics",
+    )
+    request_log_sample: float = _setting(
+        1.0, kinds.SHARE, "share of the requests that is logged, from 0 to 1", section="Logs and metrics"
+    )
+    request_log_format: str = _setting(
+        "tfrecord",
+        kinds.choice("tfrecord", "json"),
+        "form of the request log: tfrecord is that of warm-up files, json has a line for each request",
+        section="Logs and metrics",
+    )
+    request_log_max_size: int = _setting(
+        1 << 30,
+        kinds.SIZE,
+        "bytes of all request logs of one model together; the oldest files are removed",
+        section="Logs and metrics",
+    )
     intra_op_threads: int = _setting(
         1, kinds.integer(0, 4096), "threads inside one operation of a model; 0 for one a core", section="Engines"
     )

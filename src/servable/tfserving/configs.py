@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from servable.errors import InvalidArgument
 from servable.lifecycle import All, Latest, Specific
 from servable.server.model_list import PLATFORM, ModelConfig
+from servable.server.request_log import LogTarget
 from servable.server.security import GrpcTls
 from servable.settings import PerModelSettings
 from servable.tfserving import messages
@@ -26,6 +27,8 @@ DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
 
 # TensorFlow Serving's defaults.
 _MAX_BATCH_SIZE, _MAX_ENQUEUED_BATCHES = 1000, 10
+# The types of log collector that mean a file; upstream's own server has none.
+_COLLECTORS = ("", "file", "tfrecord")
 _LARGEST_BATCH, _LONGEST_QUEUE = 1 << 20, 1 << 30
 
 Settings = TypeVar("Settings", bound=PerModelSettings)
@@ -100,15 +103,32 @@ def model_configs(message: Any) -> tuple[ModelConfig, ...]:
 
 
 def _model_config(message: Any) -> ModelConfig:
-    if message.HasField("logging_config"):
-        raise InvalidArgument("No request-logger-creator provided.")
     return ModelConfig(
         name=message.name,
         base_path=base_path(message.name, message.base_path),
         version_policy=_version_policy(message.model_version_policy),
         labels=dict(message.version_labels),
         platform=_platform(message),
+        request_log=_request_log(message),
     )
+
+
+def _request_log(message: Any) -> LogTarget | None:
+    """Where a model's requests are logged.
+
+    The folder has to be there: whoever may send a list of models is not to make folders.
+    """
+    if not message.HasField("logging_config"):
+        return None
+    collector = message.logging_config.log_collector_config
+    if collector.type not in _COLLECTORS or not collector.filename_prefix:
+        raise InvalidArgument("No request-logger-creator provided.")
+    prefix, rate = Path(collector.filename_prefix), message.logging_config.sampling_config.sampling_rate
+    if "\0" in collector.filename_prefix or not prefix.is_absolute() or not prefix.name or not prefix.parent.is_dir():
+        raise InvalidArgument(f"filename_prefix must be an absolute path in a folder that is there; was {prefix}")
+    if not 0 <= rate <= 1:
+        raise InvalidArgument(f"sampling_rate must be from 0 to 1; was {rate}")
+    return LogTarget(prefix, rate)
 
 
 def base_path(model: str, path: str) -> Path:

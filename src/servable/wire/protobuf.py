@@ -161,6 +161,10 @@ class Writer:
         self._add(varint(field << 3 | LENGTH_DELIMITED) + varint(len(value)))
         return self._add(value)
 
+    def fixed(self, field: int, kind: int, value: bytes) -> Writer:
+        """A field of FIXED32 or FIXED64: four or eight bytes."""
+        return self._add(varint(field << 3 | kind) + value)
+
     def text(self, field: int, value: str) -> Writer:
         return self.data(field, value.encode())
 

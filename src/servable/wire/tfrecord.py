@@ -16,7 +16,7 @@ from servable import _native
 from servable.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -38,19 +38,37 @@ def write_records(file: BinaryIO, records: Iterable[bytes]) -> None:
         file.write(_FOOTER.pack(masked_crc32c(record)))
 
 
-def read_records(file: BinaryIO, *, max_bytes: int = 1 << 31) -> Iterator[bytes]:
+class _CutShort(Exception):  # noqa: N818  # not an error by itself
+    """The file ends within a record."""
+
+
+def read_records(
+    file: BinaryIO, *, max_bytes: int = 1 << 31, if_cut_short: Callable[[], object] | None = None
+) -> Iterator[bytes]:
     """The records of a binary file, from where it stands to its end.
 
     Args:
         file: The file.
         max_bytes: The longest record that is taken.
+        if_cut_short: Called where the file ends within a record, as that of a process ends that was killed; what is
+            whole has been given by then.
 
     Raises:
-        InvalidArgument: It is no TFRecord file, or it is cut short, damaged, or holds a longer record.
+        InvalidArgument: It is no TFRecord file, or it is damaged or holds a longer record; or it ends within a record,
+            and `if_cut_short` is None.
     """
+    try:
+        yield from _read_records(file, max_bytes)
+    except _CutShort:
+        if if_cut_short is None:
+            raise InvalidArgument("TFRecord: the file is cut short") from None
+        if_cut_short()
+
+
+def _read_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     while header := file.read(_HEADER.size):
         if len(header) < _HEADER.size:
-            raise InvalidArgument("TFRecord: the file is cut short")
+            raise _CutShort
         length, checksum = _HEADER.unpack(header)
         if masked_crc32c(header[:8]) != checksum:
             raise InvalidArgument("TFRecord: the checksum of a length is wrong; is this a TFRecord file?")
@@ -58,7 +76,7 @@ def read_records(file: BinaryIO, *, max_bytes: int = 1 << 31) -> Iterator[bytes]
             raise InvalidArgument(f"TFRecord: a record of {length} bytes is over the limit of {max_bytes}")
         record, footer = _read_exactly(file, length), file.read(_FOOTER.size)
         if len(footer) < _FOOTER.size:
-            raise InvalidArgument("TFRecord: the file is cut short")
+            raise _CutShort
         if masked_crc32c(record) != _FOOTER.unpack(footer)[0]:
             raise InvalidArgument("TFRecord: the checksum of a record is wrong: the file is damaged")
         yield record
@@ -70,7 +88,7 @@ def _read_exactly(file: BinaryIO, length: int) -> bytes:
     while length:
         part = file.read(min(length, _READ_STEP))
         if not part:
-            raise InvalidArgument("TFRecord: the file is cut short")
+            raise _CutShort
         parts.append(part)
         length -= len(part)
     return b"".join(parts)

@@ -10,9 +10,20 @@ use crate::batch::Task;
 use crate::batch::join::unite;
 use crate::batch::queue::{Answer, Batching, timed_out};
 use crate::metrics::{Api, Protocol, UNKNOWN_MODEL};
+use crate::request_log::Source;
 use crate::route::Version;
 use crate::wire::{Signature, Text};
 use crate::{Code, Error, Result};
+
+/// Runs one Predict on its version, as [`infer`], and logs it where it is sampled.
+pub(super) async fn predict(core: &Core, version: &Arc<Version>, task: Task) -> Result<Answer> {
+    let Some(log) = version.sampled() else { return infer(core, version, task).await };
+    let source = Source::new(version.number, &task.signature);
+    let (inputs, wanted) = (task.inputs.clone(), task.outputs.clone());
+    let answer = infer(core, version, task).await?;
+    log.predict(source, inputs, wanted, &answer.outputs);
+    Ok(answer)
+}
 
 /// Runs one request on its version, alone or in company.
 pub(super) async fn infer(core: &Core, version: &Arc<Version>, task: Task) -> Result<Answer> {

@@ -17,7 +17,7 @@ use crate::metrics::{InFlight, Protocol};
 use crate::wire::tf::truncate;
 use crate::{Code, Error, Result};
 
-const FRAME_HEAD: usize = 5;
+pub(super) const FRAME_HEAD: usize = 5;
 
 /// A call: which method, when it is of no use any more, and its message.
 pub(super) struct Call {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::Core;
 use super::body::Reply;
 use super::dispatch::{self, Account};
-use super::grpc::{Call, framed};
+use super::grpc::{Call, FRAME_HEAD, framed};
 use super::path::ModelPath;
 use super::rest::{JSON, read, respond};
 use super::tfs_grpc::choice;
@@ -20,6 +20,7 @@ use super::tfs_rest::BYTES_A_NUMBER;
 use crate::batch::Task;
 use crate::batch::queue::{Answer, Outputs};
 use crate::metrics::Api;
+use crate::request_log::{Kind, Source};
 use crate::route::Version;
 use crate::wire::inference::{Examples, Results, find_signature};
 use crate::wire::signature::DEFAULT_SIGNATURE;
@@ -37,6 +38,15 @@ impl From<Method> for Api {
         match method {
             Method::Classify => Api::Classify,
             Method::Regress => Api::Regress,
+        }
+    }
+}
+
+impl From<Method> for Kind {
+    fn from(method: Method) -> Kind {
+        match method {
+            Method::Classify => Kind::Classify,
+            Method::Regress => Kind::Regress,
         }
     }
 }
@@ -99,7 +109,14 @@ pub(super) async fn rest(
     account.signature = Some(signature.clone());
     let run = Run::new(core, method, signature)?;
     let rows = request.examples.len();
-    let answer = run.infer(core, &version, request.examples.into_tensor(), deadline).await?;
+    let examples = request.examples.into_tensor();
+    let sampled = version.sampled().map(|log| (log, examples.clone()));
+    let answer = run.infer(core, &version, examples, deadline).await?;
+    if let Some((log, examples)) = sampled {
+        let mut response = Vec::new();
+        write_inference_response(&mut response, &run.results(&answer, rows)?, run.answered(&version));
+        log.examples(method.into(), Source::new(version.number, &run.signature), examples, response);
+    }
     let elements: usize = answer.outputs.iter().map(Tensor::len).sum();
     let body = dispatch::apart(BYTES_A_NUMBER * elements, move || {
         let mut body = Vec::with_capacity(64 + BYTES_A_NUMBER * elements);
@@ -130,6 +147,7 @@ pub(super) async fn grpc(core: &Core, call: &Call, method: Method, account: &mut
     let answer = run.infer(core, &version, examples, call.deadline).await?;
     let mut frame = framed(128);
     write_inference_response(&mut frame, &run.results(&answer, rows)?, run.answered(&version));
+    log_message(&version, &run, method.into(), call, &frame);
     Ok(frame)
 }
 
@@ -151,7 +169,17 @@ pub(super) async fn multi(core: &Core, call: &Call, account: &mut Account) -> Re
         let answer = run.infer(core, &version, examples.clone(), call.deadline).await?;
         write_inference_result(&mut frame, &run.results(&answer, rows)?, run.answered(&version));
     }
+    if let Some(first) = runs.first() {
+        log_message(&version, first, Kind::MultiInference, call, &frame);
+    }
     Ok(frame)
+}
+
+fn log_message(version: &Version, run: &Run, kind: Kind, call: &Call, frame: &[u8]) {
+    if let Some(log) = version.sampled() {
+        let source = Source::new(version.number, &run.signature);
+        log.message(kind, source, call.message.clone(), &frame[FRAME_HEAD..]);
+    }
 }
 
 async fn version(

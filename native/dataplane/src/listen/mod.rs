@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 use crate::batch::pool::Pool;
 use crate::metrics::Metrics;
+pub use crate::request_log::Warn;
 use crate::route::{Router, Snapshot};
 use crate::servable::Servable;
 use crate::{Code, Error, Result};
@@ -183,6 +184,11 @@ impl Server {
             return Err(tokens::are_off());
         }
         self.core.gate.set(tokens)
+    }
+
+    /// Who hears of trouble with the files of the request log, on the thread that writes them.
+    pub fn on_warning(&self, warn: Warn) {
+        self.core.router.logs().on_warning(warn);
     }
 
     /// The page that Prometheus reads.

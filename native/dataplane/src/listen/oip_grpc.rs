@@ -56,7 +56,7 @@ async fn infer(core: &Core, call: &Call, account: &mut Account) -> Result<Vec<u8
     account.signature = Some(signature.clone());
     let wanted = SmallVec::from_vec(request.resolve_outputs(&signature)?);
     let task = Task::new(signature.clone(), request.bind_inputs(&signature)?, wanted.clone(), call.deadline);
-    let answer = dispatch::infer(core, &version, task).await?;
+    let answer = dispatch::predict(core, &version, task).await?;
     let outputs: SmallVec<[_; 4]> =
         wanted.iter().map(|&index| signature.outputs[index].name.as_str()).zip(&answer.outputs).collect();
     let mut frame = framed(128);

@@ -115,7 +115,7 @@ pub(super) async fn infer(
     account.signature = Some(signature.clone());
     let wanted = SmallVec::from_vec(request.resolve_outputs(&signature)?);
     let task = Task::new(signature.clone(), request.bind_inputs(&signature)?, wanted.clone(), deadline);
-    let answer = dispatch::infer(core, &version, task).await?;
+    let answer = dispatch::predict(core, &version, task).await?;
     let outputs: SmallVec<[_; 4]> =
         wanted.iter().map(|&index| signature.outputs[index].name.as_str()).zip(&answer.outputs).collect();
     let response =

@@ -41,5 +41,6 @@ pub(super) fn metrics_page(core: &Core) -> String {
     let mut page = String::with_capacity(16 << 10);
     core.router.routes().write_metrics(&mut page);
     core.metrics.write(&mut page);
+    core.router.logs().write_metrics(&mut page);
     page
 }

@@ -51,7 +51,7 @@ async fn predict(core: &Core, call: &Call, account: &mut Account) -> Result<Vec<
     let inputs = request.bind_inputs(&signature, &mut budget)?;
     let wanted = SmallVec::from_vec(request.resolve_outputs(&signature)?);
     let task = Task::new(signature.clone(), inputs, wanted.clone(), call.deadline);
-    let answer = dispatch::infer(core, &version, task).await?;
+    let answer = dispatch::predict(core, &version, task).await?;
     let outputs: SmallVec<[_; 4]> = wanted
         .iter()
         .zip(&answer.outputs)

@@ -143,7 +143,7 @@ async fn run(
 ) -> Result<Answer> {
     account.signature = Some(signature.clone());
     let outputs: Outputs = (0..signature.outputs.len()).collect();
-    dispatch::infer(core, version, Task::new(signature.clone(), inputs, outputs, deadline)).await
+    dispatch::predict(core, version, Task::new(signature.clone(), inputs, outputs, deadline)).await
 }
 
 async fn read_json(core: &Core, body: bytes::Bytes, version: Result<Arc<Version>>) -> Result<json::PredictRequest> {
