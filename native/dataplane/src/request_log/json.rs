@@ -3,10 +3,11 @@
 //! Source: <https://protobuf.dev/programming-guides/json/>. The declarations are those of `proto/`.
 
 use std::collections::BTreeMap;
+use std::fmt::Arguments;
+use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Number, Value as Json};
 
 use crate::wire::protobuf::{Fields, Value, map_entry, read_varint};
 
@@ -157,100 +158,195 @@ const FEATURE: &Message = &[
 ];
 
 /// The line of a serialized `PredictionLog`. Fields that nobody declared, and what is malformed, are left out.
+///
+/// Written as it is read, without a document in between: a few bytes of a message may stand for many values.
 pub(super) fn line(record: &[u8]) -> Vec<u8> {
-    let mut line = object(record, PREDICTION_LOG).to_string().into_bytes();
+    let mut line = Vec::with_capacity(4 * record.len());
+    object(&mut line, record, PREDICTION_LOG);
     line.push(b'\n');
     line
 }
 
-fn object(message: &[u8], fields: &Message) -> Json {
-    let mut object = Map::new();
+fn object(out: &mut Vec<u8>, message: &[u8], fields: &Message) {
+    out.push(b'{');
+    let start = out.len();
     for &(number, name, kind) in fields {
-        let values: Vec<Value<'_>> =
-            Fields::new(message).flatten().filter(|field| field.0 == number).map(|field| field.1).collect();
-        if let Some(value) = field(kind, &values) {
-            object.insert(name.to_owned(), value);
+        let values = Fields::new(message).flatten().filter(move |field| field.0 == number).map(|field| field.1);
+        let before = out.len();
+        separate(out, start);
+        text(out, name);
+        out.push(b':');
+        if !field(out, kind, values) {
+            out.truncate(before);
         }
     }
-    Json::Object(object)
+    out.push(b'}');
 }
 
-/// The value of a field that came once or more.
-fn field(kind: Kind, values: &[Value<'_>]) -> Option<Json> {
-    let last = *values.last()?;
+/// A comma, unless what began at `start` is empty yet.
+fn separate(out: &mut Vec<u8>, start: usize) {
+    if out.len() > start {
+        out.push(b',');
+    }
+}
+
+/// Writes the value of a field; false, perhaps after some bytes, where there is none.
+fn field<'a>(out: &mut Vec<u8>, kind: Kind, mut values: impl Iterator<Item = Value<'a>> + Clone) -> bool {
+    if values.clone().next().is_none() {
+        return false;
+    }
     match kind {
-        Kind::One(scalar) => scalar.read(last),
-        Kind::List(scalar) => Some(Json::Array(values.iter().flat_map(|value| scalar.read_all(*value)).collect())),
+        Kind::One(scalar) => return values.last().is_some_and(|value| scalar.write(out, value)),
+        Kind::List(scalar) => list(out, values, |out, start, value| scalar.write_all(out, start, value)),
         // What comes several times is merged, which is to stand one behind the other.
-        Kind::Message(fields) => Some(object(&messages(values).collect::<Vec<_>>().concat(), fields)),
-        Kind::Messages(fields) => Some(messages(values).map(|message| object(message, fields)).collect()),
+        Kind::Message(fields) => match (values.next(), values.next()) {
+            (Some(Value::Bytes(only)), None) => object(out, only, fields),
+            (first, second) => {
+                let all = first.into_iter().chain(second).chain(values);
+                object(out, &all.filter_map(bytes).collect::<Vec<_>>().concat(), fields);
+            }
+        },
+        Kind::Messages(fields) => list(out, values.filter_map(bytes), |out, start, message| {
+            separate(out, start);
+            object(out, message, fields);
+        }),
         Kind::Map(fields) => {
-            let entries: BTreeMap<_, _> = messages(values).filter_map(|entry| map_entry(entry).ok()).collect();
-            let named = |(name, message)| (String::from_utf8_lossy(name).into_owned(), object(message, fields));
-            Some(Json::Object(entries.into_iter().map(named).collect()))
+            let entries: BTreeMap<_, _> = values.filter_map(bytes).filter_map(|entry| map_entry(entry).ok()).collect();
+            out.push(b'{');
+            let start = out.len();
+            for (name, message) in entries {
+                separate(out, start);
+                text(out, &String::from_utf8_lossy(name));
+                out.push(b':');
+                object(out, message, fields);
+            }
+            out.push(b'}');
         }
         Kind::Int64Value => {
-            let number = messages(values).flat_map(|message| Fields::new(message).flatten()).last();
-            Some(number.and_then(|(_, value)| Scalar::Int64.read(value)).unwrap_or_else(|| "0".into()))
-        }
-    }
-}
-
-fn messages<'a>(values: &[Value<'a>]) -> impl Iterator<Item = &'a [u8]> {
-    values.iter().filter_map(|value| if let Value::Bytes(bytes) = value { Some(*bytes) } else { None })
-}
-
-impl Scalar {
-    fn read(self, value: Value<'_>) -> Option<Json> {
-        Some(match (self, value) {
-            (Scalar::Text, Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into(),
-            (Scalar::Bytes, Value::Bytes(bytes)) => STANDARD.encode(bytes).into(),
-            (Scalar::Bool, Value::Varint(number)) => (number != 0).into(),
-            (Scalar::Int32, Value::Varint(number)) => (number as i32).into(),
-            (Scalar::Uint32, Value::Varint(number)) => (number as u32).into(),
-            // 64 bits are more than a number of JSON holds everywhere.
-            (Scalar::Int64, Value::Varint(number)) => (number as i64).to_string().into(),
-            (Scalar::Uint64, Value::Varint(number)) => number.to_string().into(),
-            (Scalar::Float, Value::Fixed32(bytes)) => single(f32::from_le_bytes(*bytes)),
-            (Scalar::Double, Value::Fixed64(bytes)) => double(f64::from_le_bytes(*bytes)),
-            _ => return None,
-        })
-    }
-
-    /// The elements of a list, packed or not.
-    fn read_all(self, value: Value<'_>) -> Vec<Json> {
-        let Value::Bytes(bytes) = value else { return self.read(value).into_iter().collect() };
-        match self {
-            Scalar::Text | Scalar::Bytes => self.read(value).into_iter().collect(),
-            Scalar::Float => bytes.as_chunks().0.iter().filter_map(|chunk| self.read(Value::Fixed32(chunk))).collect(),
-            Scalar::Double => bytes.as_chunks().0.iter().filter_map(|chunk| self.read(Value::Fixed64(chunk))).collect(),
-            _ => {
-                let mut rest = bytes;
-                let next = || if rest.is_empty() { None } else { read_varint(&mut rest) };
-                std::iter::from_fn(next).filter_map(|number| self.read(Value::Varint(number))).collect()
+            let number = values.filter_map(bytes).flat_map(|message| Fields::new(message).flatten()).last();
+            if !number.is_some_and(|(_, value)| Scalar::Int64.write(out, value)) {
+                text(out, "0");
             }
         }
     }
+    true
 }
 
-/// The shortest text that is read back as the same number of 32 bits.
-fn single(value: f32) -> Json {
-    match value.to_string().parse().ok().and_then(Number::from_f64) {
-        Some(number) => Json::Number(number),
-        None => double(f64::from(value)),
+fn list<T>(out: &mut Vec<u8>, values: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, usize, T)) {
+    out.push(b'[');
+    let start = out.len();
+    values.for_each(|value| write(out, start, value));
+    out.push(b']');
+}
+
+fn bytes(value: Value<'_>) -> Option<&[u8]> {
+    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+}
+
+impl Scalar {
+    /// Writes one value; false where it is of another wire type.
+    fn write(self, out: &mut Vec<u8>, value: Value<'_>) -> bool {
+        match (self, value) {
+            (Scalar::Text, Value::Bytes(bytes)) => text(out, &String::from_utf8_lossy(bytes)),
+            (Scalar::Bytes, Value::Bytes(bytes)) => text(out, &STANDARD.encode(bytes)),
+            (Scalar::Bool, Value::Varint(number)) => put(out, format_args!("{}", number != 0)),
+            (Scalar::Int32, Value::Varint(number)) => put(out, format_args!("{}", number as i32)),
+            (Scalar::Uint32, Value::Varint(number)) => put(out, format_args!("{}", number as u32)),
+            // 64 bits are more than a number of JSON holds everywhere.
+            (Scalar::Int64, Value::Varint(number)) => put(out, format_args!("\"{}\"", number as i64)),
+            (Scalar::Uint64, Value::Varint(number)) => put(out, format_args!("\"{number}\"")),
+            (Scalar::Float, Value::Fixed32(bytes)) => {
+                let value = f32::from_le_bytes(*bytes);
+                float(out, f64::from(value), format_args!("{value:?}"));
+            }
+            (Scalar::Double, Value::Fixed64(bytes)) => {
+                let value = f64::from_le_bytes(*bytes);
+                float(out, value, format_args!("{value:?}"));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Writes the elements of a list, packed or not.
+    fn write_all(self, out: &mut Vec<u8>, start: usize, value: Value<'_>) {
+        let mut element = |value: Value<'_>| {
+            let before = out.len();
+            separate(out, start);
+            if !self.write(out, value) {
+                out.truncate(before);
+            }
+        };
+        match (self, value) {
+            (Scalar::Text | Scalar::Bytes, _) => element(value),
+            (Scalar::Float, Value::Bytes(bytes)) => {
+                bytes.as_chunks().0.iter().for_each(|chunk| element(Value::Fixed32(chunk)));
+            }
+            (Scalar::Double, Value::Bytes(bytes)) => {
+                bytes.as_chunks().0.iter().for_each(|chunk| element(Value::Fixed64(chunk)));
+            }
+            (_, Value::Bytes(mut rest)) => {
+                while let Some(number) = (!rest.is_empty()).then(|| read_varint(&mut rest)).flatten() {
+                    element(Value::Varint(number));
+                }
+            }
+            _ => element(value),
+        }
     }
 }
 
-fn double(value: f64) -> Json {
-    Number::from_f64(value).map_or_else(|| not_finite(value).into(), Json::Number)
+fn put(out: &mut Vec<u8>, value: Arguments<'_>) {
+    out.write_fmt(value).expect("a vector grows as it must");
 }
 
-fn not_finite(value: f64) -> &'static str {
-    if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
+fn text(out: &mut Vec<u8>, value: &str) {
+    serde_json::to_writer(out, value).expect("text is always JSON");
+}
+
+/// `finite` is the shortest text that is read back as the same number; JSON has none for what is not finite.
+fn float(out: &mut Vec<u8>, value: f64, finite: Arguments<'_>) {
+    if value.is_finite() {
+        return put(out, finite);
+    }
+    text(
+        out,
+        if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(record: &[u8]) -> serde_json::Value {
+        serde_json::from_slice(&line(record)).unwrap()
+    }
+
+    #[test]
+    fn pieces_of_a_message_are_merged_and_lists_may_be_packed_or_not() {
+        let first = b"\x32\x07\x0a\x05\x0a\x03\x0a\x01m";
+        let second = b"\x32\x0d\x0a\x0b\x12\x09\x0a\x01x\x12\x04\x3a\x02\x05\x06";
+        let found = read(&[&first[..], &second[..]].concat());
+        let request = &found["predictLog"]["request"];
+        assert_eq!(request["modelSpec"]["name"], "m");
+        assert_eq!(request["inputs"]["x"]["intVal"], serde_json::json!([5, 6]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_a_line_of_json(bytes: Vec<u8>) {
+            read(&bytes);
+            // As they would come in a log.
+            let mut log = vec![0x32];
+            crate::wire::protobuf::put_varint(&mut log, bytes.len() as u64);
+            read(&[log, bytes].concat());
+        }
     }
 }
