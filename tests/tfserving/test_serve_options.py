@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import os
+
 import pytest
 
 from servable.engines.options import TensorFlowOptions
@@ -48,6 +50,14 @@ def test_what_is_for_engines_is_handed_on() -> None:
     )
     assert found.tensorflow == TensorFlowOptions(("serve", "gpu"), gpu_memory_fraction=0.25)
     assert (found.settings.intra_op_threads, found.settings.inter_op_threads) == (3, 2)
+
+
+def test_tensorflow_lite_has_as_many_interpreters_as_all_pools_together() -> None:
+    settings = options("--prefer_tflite_model", "--num_tflite_pools=3", "--num_tflite_interpreters_per_pool=2").settings
+    assert (settings.prefer_tflite, settings.tflite_interpreters) == (True, 6)
+    assert options("--num_tflite_interpreters_per_pool=2").settings.tflite_interpreters == 2 * (os.cpu_count() or 1)
+    assert options("--num_tflite_pools=9999999").settings.tflite_interpreters == 1024
+    assert not options().settings.prefer_tflite
 
 
 def test_batching_has_the_defaults_of_tensorflow_serving() -> None:

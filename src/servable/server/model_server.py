@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from servable import _native
 from servable.engines.load import load_version
 from servable.engines.native import typed_errors
-from servable.engines.options import EngineOptions, TensorFlowOptions
+from servable.engines.options import EngineOptions, LiteRTOptions, TensorFlowOptions
 from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
 from servable.lifecycle import (
     SWAP_POLICIES,
@@ -365,7 +365,10 @@ class ModelServer:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
         options = EngineOptions(
-            settings.intra_op_threads or _cores(), settings.inter_op_threads or _cores(), tensorflow=self._tensorflow
+            settings.intra_op_threads or _cores(),
+            settings.inter_op_threads or _cores(),
+            tensorflow=self._tensorflow,
+            litert=LiteRTOptions(settings.prefer_tflite, settings.tflite_interpreters or None),
         )
         return load_version(action.path, options)
 

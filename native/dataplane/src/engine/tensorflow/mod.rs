@@ -5,7 +5,7 @@
 
 mod api;
 mod config;
-mod signatures;
+pub(super) mod signatures;
 mod tensor;
 
 use std::path::{Path, PathBuf};
