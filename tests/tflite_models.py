@@ -90,12 +90,12 @@ class Words(tf.Module):
         return {"same": tf.identity(words)}
 
 
-class Shouted(tf.Module):
+class Inverse(tf.Module):
     """An operation that only all of TensorFlow has."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, name="x")])
     def run(self, x):
-        return {"y": tf.strings.length(tf.strings.upper(tf.strings.as_string(x)))}
+        return {"y": tf.linalg.inv(x)}
 
 
 class Scaled(tf.Module):
@@ -172,9 +172,9 @@ def main(folder: Path) -> None:
     for module in (Positive(), Words(), Scaled(), Types(), Large()):
         name = type(module).__name__.lower()
         write(name, convert(module, sources / name).convert())
-    converter = convert(Shouted(), sources / "shouted")
+    converter = convert(Inverse(), sources / "inverse")
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    write("shouted", converter.convert())
+    write("inverse", converter.convert())
     dense = Dense()
     converter = convert(dense, sources / "dense")
     write("dense", converter.convert())
