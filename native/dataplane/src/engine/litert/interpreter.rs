@@ -56,6 +56,14 @@ impl Interpreter {
         Ok(Interpreter { compiled: model.compile(threads)?, prepared, resized_scalar: false })
     }
 
+    /// Has every operation of a graph look at its inputs, in the shapes that the file says.
+    ///
+    /// # Errors
+    /// What operations say that are not there, or that do not take such shapes.
+    pub(super) fn allocate(&mut self, number: usize, graph: &Runnable) -> Result<()> {
+        self.compiled.output_layouts(number, graph.outputs.len(), true).map(drop)
+    }
+
     /// Runs a graph on its inputs, in their order; gives the outputs at the places in `wanted`.
     ///
     /// # Errors

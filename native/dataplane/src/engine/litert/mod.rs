@@ -29,7 +29,7 @@ use self::signatures::Plan;
 use super::{Call, Concurrency, Engine, check_dtypes, footprint_of};
 use crate::memory::resident_bytes;
 use crate::wire::{Signatures, Tensor};
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// How a model is loaded.
 #[derive(Clone, Debug, Deserialize)]
@@ -78,15 +78,26 @@ impl LiteRtEngine {
             threads: options.intra_op_threads,
             footprint: 0,
         };
-        engine.pool.with(None, || engine.interpreter(), |_| Ok(())).map_err(|error| {
-            if custom_operations.is_empty() {
-                return error;
-            }
-            let names = custom_operations.join(", ");
-            Error { message: format!("{}. It has operations of its own: {names}", error.message).into(), ..error }
-        })?;
+        engine.make_first(&custom_operations)?;
         engine.footprint = footprint_of(resident_before, size);
         Ok(engine)
+    }
+
+    /// Makes the first interpreter. Operations that LiteRT does not know are missed when memory is laid out; other errors may
+    /// come then that only mean that the shapes in the file are none to run on.
+    fn make_first(&self, custom_operations: &[String]) -> Result<()> {
+        self.pool.with(
+            None,
+            || self.interpreter(),
+            |lent| {
+                let Some(interpreter) = lent else { return Ok(()) };
+                let mut graphs = self.runnables.iter().enumerate();
+                match graphs.try_for_each(|(number, graph)| interpreter.allocate(number, graph)) {
+                    Err(error) if !custom_operations.is_empty() => Err(lacks(custom_operations, &error)),
+                    _ => Ok(()),
+                }
+            },
+        )
     }
 
     fn interpreter(&self) -> Result<Interpreter> {
@@ -116,6 +127,12 @@ impl LiteRtEngine {
             Err(Failure::Stale(error) | Failure::Broken(error)) => Err(error),
         }
     }
+}
+
+fn lacks(operations: &[String], error: &Error) -> Error {
+    let names = operations.join(", ");
+    let message = format!("The model has operations that LiteRT may lack ({names}). {}", error.message);
+    Error::new(Code::FailedPrecondition, message)
 }
 
 impl Engine for LiteRtEngine {
