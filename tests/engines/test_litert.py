@@ -163,22 +163,23 @@ import sys, random, pathlib, numpy, servable
 original = pathlib.Path(sys.argv[1], "model.tflite").read_bytes()
 file = pathlib.Path(sys.argv[2], "model.tflite")
 draw = random.Random(0)
-for _ in range(150):
+for _ in range(500):
     damaged = bytearray(original)
     if draw.random() < 0.3:
         del damaged[draw.randrange(len(damaged)):]
     else:
-        damaged[draw.randrange(0, len(damaged), 4)] = draw.randrange(256)
+        damaged[draw.randrange(len(damaged) // 2)] = draw.randrange(256)
     file.unlink(missing_ok=True)
     file.write_bytes(damaged)
     try:
-        servable.load(file.parent).close()
+        with servable.load(file.parent) as model:
+            model.predict(numpy.ones((1, 32), numpy.float32))
     except servable.ServableError:
         print("refused")
 """
 
 
-def test_damaged_models_are_refused_or_loaded_but_never_crash(tflite_models: Path, tmp_path: Path) -> None:
+def test_damaged_models_are_refused_or_answer_but_never_crash(tflite_models: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DAMAGED, str(tflite_models / "dense" / "1"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr

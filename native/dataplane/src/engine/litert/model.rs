@@ -2,6 +2,8 @@
 //!
 //! Source: tensorflow/lite/schema/schema.fbs.
 
+use std::collections::HashSet;
+
 use super::flatbuffer::{Buffer, Malformed, Read, Table};
 use crate::wire::DType;
 use crate::{Error, Result};
@@ -43,6 +45,24 @@ pub(super) struct Names {
     pub(super) outputs: Vec<(String, i32)>,
 }
 
+impl Runnable {
+    /// Whether everything has a name by which LiteRT can find it: it takes that for granted, and what it throws otherwise
+    /// would end the process.
+    fn is_named(&self) -> bool {
+        let Some(names) = &self.names else {
+            return self.inputs.iter().chain(&self.outputs).all(|port| !port.name.is_empty());
+        };
+        let named = |entries: &[(String, i32)], ports: &[Port]| {
+            let known: HashSet<i32> = entries.iter().map(|(_, tensor)| *tensor).collect();
+            let unique: HashSet<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+            unique.len() == entries.len()
+                && !unique.contains("")
+                && ports.iter().all(|port| known.contains(&port.tensor))
+        };
+        !names.key.is_empty() && named(&names.inputs, &self.inputs) && named(&names.outputs, &self.outputs)
+    }
+}
+
 /// What is read of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Model<'a> {
@@ -80,8 +100,11 @@ fn read<'a>(buffer: &Buffer<'a>) -> Read<Model<'a>> {
                 runnable.names = Some(read_names(signature)?);
                 Ok(runnable)
             })
-            .collect::<Read<_>>()?
+            .collect::<Read<Vec<_>>>()?
     };
+    if !runnables.iter().all(Runnable::is_named) {
+        return Err(Malformed);
+    }
     Ok(Model { runnables, metadata: read_metadata(model)?, custom_operations: custom_operations(model)? })
 }
 
@@ -222,6 +245,19 @@ mod tests {
         for bytes in [&b""[..], b"TFL3", b"\x08\0\0\0TFL3\xff\xff\xff\xff\xff\xff\xff\xff", b"not a model at all"] {
             assert!(read_model(bytes).unwrap_err().message.contains("not a TensorFlow Lite model"));
         }
+    }
+
+    #[test]
+    fn a_file_whose_inputs_have_no_names_is_refused() {
+        let model = read_model(HALF_PLUS_TWO).unwrap();
+        let mut runnable = model.runnables[0].clone();
+        assert!(runnable.is_named());
+        runnable.names.as_mut().unwrap().inputs[0].0.clear();
+        assert!(!runnable.is_named());
+        runnable.names.as_mut().unwrap().inputs.clear();
+        assert!(!runnable.is_named());
+        runnable.names = None;
+        assert!(runnable.is_named(), "tensors have names of their own");
     }
 
     proptest! {
