@@ -113,13 +113,22 @@ def channel() -> Iterator[Callable[[ModelServer], grpc.Channel]]:
         yield connect
 
 
-@pytest.fixture(scope="session")
-def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of model folders with SavedModels, see `saved_models.py`. Do not write into it."""
-    folder = tmp_path_factory.mktemp("saved_models")
-    script = Path(__file__).with_name("saved_models.py")
+def made_by(script: str, folder: Path) -> Path:
+    path = Path(__file__).with_name(script)
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, str(path), str(folder)], capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of model folders with SavedModels, see `saved_models.py`. Do not write into it."""
+    return made_by("saved_models.py", tmp_path_factory.mktemp("saved_models"))
+
+
+@pytest.fixture(scope="session")
+def tflite_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of model folders with TensorFlow Lite models, see `tflite_models.py`. Do not write into it."""
+    return made_by("tflite_models.py", tmp_path_factory.mktemp("tflite_models"))

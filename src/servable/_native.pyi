@@ -99,7 +99,7 @@ class FolderWatch:
         """
 
 def load(path: str, engine: str, options: str) -> Servable:
-    """Loads a file (`onnx`) or a folder (`tensorflow`). Options: JSON; see `native/dataplane/src/engine/`."""
+    """Loads a file (`onnx`, `litert`) or a folder (`tensorflow`). Options: JSON; see `native/dataplane/src/engine/`."""
 
 def load_python(
     function: Callable[[str, list[_NamedTensor]], Sequence[_NamedTensor]], signatures: str, options: str

@@ -165,6 +165,21 @@ def test_a_flag_without_effect_is_logged_once(serve: Callable[..., ModelServerPr
     assert sum("--enable_profiler has no effect" in line for line in server.lines) == 1
 
 
+@pytest.mark.litert
+def test_tensorflow_lite_is_taken_where_it_is_preferred(
+    serve: Callable[..., ModelServerProcess], tflite_models: Path
+) -> None:
+    # Only SavedModels list what initialises them.
+    for flags, listed in ((["--prefer_tflite_model", "--num_tflite_pools=2"], False), ([], True)):
+        server = serve(f"--model_base_path={tflite_models / 'both'}", *flags, rest=True)
+        server.wait_for("Ready")
+        url = f"{server.rest}/v1/models/default"
+        body = {"signature_name": "back", "instances": [[2, 4]]}
+        assert requests.post(f"{url}:predict", json=body, timeout=20).json() == {"predictions": [[1.0, 2.0]]}
+        signatures = requests.get(f"{url}/metadata", timeout=20).json()["metadata"]["signature_def"]["signature_def"]
+        assert ("__saved_model_init_op" in signatures) is listed
+
+
 def test_a_request_that_is_too_large_for_a_batch_is_refused(
     serve: Callable[..., ModelServerProcess], model: Path, tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ def load():
     """`load_version`, with everything released at the end."""
     loaded = []
 
-    def load_one(*arguments):
-        loaded.append(load_version(*arguments))
+    def load_one(*arguments, **options):
+        loaded.append(load_version(*arguments, **options))
         return loaded[-1]
 
     yield load_one

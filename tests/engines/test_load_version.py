@@ -16,7 +16,6 @@ from servable.errors import (
     ManifestError,
     NotFound,
     ServableError,
-    Unimplemented,
 )
 from servable.model.golden import FILE_NAME, GoldenExample, write_examples
 from servable.model.save import save
@@ -115,12 +114,6 @@ def test_an_onnx_file_that_is_none_is_refused(tmp_path):
 def test_a_folder_that_is_not_there_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         load_version(tmp_path / "none")
-
-
-def test_a_format_of_a_later_engine_is_unimplemented(tmp_path):
-    (tmp_path / "model.tflite").write_bytes(b"")
-    with pytest.raises(Unimplemented, match="TensorFlow Lite"):
-        load_version(tmp_path)
 
 
 def test_a_missing_engine_says_what_to_install(plain, monkeypatch):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from servable.errors import InvalidArgument, NotFound, Unimplemented
+from servable.errors import InvalidArgument, NotFound
 from servable.model.formats import detect_format, format_of, holds_model
 
 
@@ -23,6 +23,7 @@ def folder_of(tmp_path, *names):
         (["saved_model.pb"], ("saved_model", "saved_model.pb")),
         (["saved_model.pbtxt"], ("saved_model", "saved_model.pbtxt")),
         (["saved_model.pb", "model.tflite"], ("saved_model", "saved_model.pb")),
+        (["model.tflite"], ("tflite", "model.tflite")),
     ],
     ids=str,
 )
@@ -31,9 +32,10 @@ def test_formats_are_told_by_file_names(tmp_path, names, found):
     assert (form.name, form.file) == found
 
 
-def test_formats_of_later_engines_are_named(tmp_path):
-    with pytest.raises(Unimplemented, match="TensorFlow Lite is not supported yet by this build"):
-        detect_format(folder_of(tmp_path, "model.tflite"))
+@pytest.mark.parametrize("saved_model", ["saved_model.pb", "saved_model.pbtxt"])
+def test_tensorflow_lite_can_be_preferred_to_a_saved_model(tmp_path, saved_model):
+    assert detect_format(folder_of(tmp_path, saved_model), prefer_tflite=True).name == "saved_model"
+    assert detect_format(folder_of(tmp_path, "model.tflite"), prefer_tflite=True).name == "tflite"
 
 
 @pytest.mark.parametrize("names", [["model.onnx", "model.py"], ["model.onnx", "saved_model.pb"], ["a.onnx", "b.onnx"]])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,14 @@ def test_a_session_config_that_is_none_is_told_as_upstream_does(
 )
 def test_how_often_warm_up_requests_are_run(arguments: tuple[str, ...], iterations: int) -> None:
     assert options(*arguments).settings.warm_up_iterations == iterations
+
+
+def test_tensorflow_lite_has_as_many_interpreters_as_all_pools_together() -> None:
+    settings = options("--prefer_tflite_model", "--num_tflite_pools=3", "--num_tflite_interpreters_per_pool=2").settings
+    assert (settings.prefer_tflite, settings.tflite_interpreters) == (True, 6)
+    assert options("--num_tflite_interpreters_per_pool=2").settings.tflite_interpreters == 2 * (os.cpu_count() or 1)
+    assert options("--num_tflite_pools=9999999").settings.tflite_interpreters == 1024
+    assert not options().settings.prefer_tflite
 
 
 def test_batching_has_the_defaults_of_tensorflow_serving() -> None:

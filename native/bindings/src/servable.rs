@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::batch::queue::Outputs;
+use dataplane::engine::litert::{self, LiteRtEngine};
 use dataplane::engine::onnx::{self, OnnxEngine};
 use dataplane::engine::tensorflow::{self, TensorFlowEngine};
 use dataplane::engine::{Call, Engine};
@@ -141,6 +142,7 @@ pub(crate) fn load(py: Python<'_>, path: &str, engine: &str, options: &str) -> P
     let loaded = py.detach(|| match engine {
         "onnx" => load_onnx(path, parse(options)?),
         "tensorflow" => load_tensorflow(path, parse(options)?),
+        "litert" => load_litert(path, parse(options)?),
         other => Err(Error::invalid(format!("There is no engine '{other}'"))),
     });
     Ok(Servable::new(loaded.map_err(to_python)?, since))
@@ -159,6 +161,15 @@ fn load_tensorflow(folder: &str, options: tensorflow::Options) -> Result<Box<dyn
     load_beside_serving(false, move || {
         Ok(Box::new(TensorFlowEngine::load(Path::new(&folder), &options)?) as Box<dyn Engine>)
     })
+}
+
+fn load_litert(path: &str, options: litert::Options) -> Result<Box<dyn Engine>> {
+    let gently = options.intra_op_threads == 1;
+    let path = path.to_owned();
+    load_beside_serving(
+        gently,
+        move || Ok(Box::new(LiteRtEngine::load(Path::new(&path), &options)?) as Box<dyn Engine>),
+    )
 }
 
 #[pyfunction]

@@ -56,6 +56,7 @@ def all_checks(config: str | None) -> list[Finding]:
         *((name, True, lambda name=name: _dependency(name)) for name in _PACKAGES),
         ("onnxruntime", not _has_other_engine(), _onnxruntime),
         ("tensorflow", False, _tensorflow),
+        ("litert", False, _litert),
         *((f"servable[{extra[0]}]", False, lambda extra=extra: _extra(*extra)) for extra in _EXTRAS),
         ("file events", False, _file_events),
         ("REST port", False, lambda: _port("REST port", settings.bind, settings.rest_port, "--rest-port")),
@@ -136,6 +137,12 @@ def _tensorflow() -> Finding:
     library = tensorflow_library()
     version = _version("tensorflow") or _version("tensorflow-cpu") or "unknown version"
     return Finding("tensorflow", True, f"{version}, {library}")
+
+
+def _litert() -> Finding:
+    from servable.engines.library import litert_library
+
+    return Finding("litert", True, f"{_version('ai-edge-litert')}, {litert_library()}")
 
 
 def _extra(name: str, packages: tuple[str, ...], purpose: str) -> Finding:

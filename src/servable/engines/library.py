@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -10,6 +11,9 @@ from pathlib import Path
 from servable.errors import EngineMissing
 
 _ONNXRUNTIME = ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll")
+_LITERT = ("libLiteRt.so", "libLiteRt.dylib")
+# LiteRT's C functions take other arguments in other versions: only these have been tried.
+_LITERT_VERSIONS = ("2.2", "2.3")
 _TENSORFLOW = ("libtensorflow_cc.so*", "libtensorflow_cc.*dylib")
 # Read by TensorFlow when its library is opened. Memory of unloaded models goes back to the system only where oneDNN's
 # own allocator is off; and what TensorFlow remarks on the processor is of no use in a server's log.
@@ -54,6 +58,26 @@ def tensorflow_library() -> Path:
     return found
 
 
+def litert_library() -> Path:
+    """The library of LiteRT.
+
+    Raises:
+        EngineMissing: `ai-edge-litert` is not installed, or in a version that this build has not been tried with.
+    """
+    hint = f"pip install ai-edge-litert=={_LITERT_VERSIONS[-1]}.*"
+    folder = _package_folder("ai_edge_litert")
+    if folder is None:
+        raise EngineMissing("LiteRT is not installed", hint=hint)
+    version = _installed_version("ai-edge-litert")
+    if ".".join(version.split(".")[:2]) not in _LITERT_VERSIONS:
+        known = " and ".join(_LITERT_VERSIONS)
+        raise EngineMissing(f"LiteRT {version} is not known to this build, which runs {known}", hint=hint)
+    found = newest_library(folder, _LITERT)
+    if found is None:
+        raise EngineMissing(f"No library of LiteRT in {folder}", hint="pip install --force-reinstall ai-edge-litert")
+    return found
+
+
 def tensorflow_text_libraries() -> list[Path]:
     """The libraries of operations that the package `tensorflow-text` brings; none where it is not installed."""
     folder = _package_folder("tensorflow_text")
@@ -78,6 +102,13 @@ def newest_library(folder: Path, patterns: tuple[str, ...]) -> Path | None:
 
 def _version(path: Path) -> tuple[list[int], str]:
     return [int(number) for number in re.findall(r"\d+", path.name)], path.name
+
+
+def _installed_version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _package_folder(package: str) -> Path | None:

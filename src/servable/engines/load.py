@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from servable import _native
 from servable.engines.native import runner, typed_errors, unload
-from servable.engines.options import EngineOptions, onnx_options, tensorflow_options
+from servable.engines.options import EngineOptions, litert_options, onnx_options, tensorflow_options
 from servable.engines.python import load_python_model
 from servable.errors import NotFound
 from servable.model.batch_safe import prove_batch_safe
@@ -76,10 +76,13 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
         InvalidArgument: The folder holds no model, or the engine refuses it.
     """
     manifest = read_manifest(path)
-    form = format_of(manifest.format, manifest.file) if manifest else detect_format(path)
+    options = options or EngineOptions()
+    if manifest:
+        form = format_of(manifest.format, manifest.file)
+    else:
+        form = detect_format(path, prefer_tflite=options.litert.prefer)
     if manifest:
         verify_files(path, manifest)
-    options = options or EngineOptions()
     examples = read_examples(path) if options.warm_up_iterations else []
     servable = open_servable(path, form, manifest, options)
     try:
@@ -115,6 +118,8 @@ def open_servable(path: Path, form: Format, manifest: Manifest | None, options: 
         return load_python_model(file, manifest.signatures if manifest else (), saved)
     if form.engine == "tensorflow":
         target, described = path, tensorflow_options(options, saved)
+    elif form.engine == "litert":
+        target, described = file, litert_options(options, saved)
     else:
         target, described = file, onnx_options(options, saved)
     with typed_errors():

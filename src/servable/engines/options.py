@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from servable.engines.library import onnxruntime_library, tensorflow_library, tensorflow_text_libraries
+from servable.engines.library import litert_library, onnxruntime_library, tensorflow_library, tensorflow_text_libraries
 from servable.errors import InvalidArgument, ManifestError
 
 if TYPE_CHECKING:
@@ -46,6 +47,27 @@ class TensorFlowOptions:
 
 
 @dataclass(frozen=True)
+class LiteRTOptions:
+    """How TensorFlow Lite models are loaded.
+
+    Attributes:
+        prefer: Take `model.tflite` where a version's folder holds a SavedModel as well.
+        interpreters: Most runs of a model at the same time, each with memory of its own; they are made when they are
+            needed. None for one a core.
+
+    Raises:
+        InvalidArgument: The number is out of its range.
+    """
+
+    prefer: bool = False
+    interpreters: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.interpreters is not None and not 1 <= self.interpreters <= MAX_THREADS:
+            raise InvalidArgument(f"interpreters must be from 1 to {MAX_THREADS}, not {self.interpreters}")
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """Options of one load; None takes what the manifest says, else the engine's default.
 
@@ -55,6 +77,7 @@ class EngineOptions:
         library: The engine's shared library. Default: the one of the installed wheel.
         tensorflow: What only TensorFlow is told.
         warm_up_iterations: How often each golden example is run; 0 for not at all: nothing is proven then.
+        litert: What only LiteRT is told.
     """
 
     intra_op_threads: int | None = None
@@ -62,6 +85,7 @@ class EngineOptions:
     library: Path | None = None
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
     warm_up_iterations: int = 1
+    litert: LiteRTOptions = field(default_factory=LiteRTOptions)
 
     def __post_init__(self) -> None:
         for name in ("intra_op_threads", "inter_op_threads"):
@@ -117,6 +141,26 @@ def tensorflow_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
             "session_config": list(special.session_config),
             "custom_ops": [str(path) for path in special.custom_ops],
             "spare_ops": [str(path) for path in tensorflow_text_libraries()],
+        }
+    )
+
+
+def litert_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
+    """The options of the engine `litert` as the data plane reads them.
+
+    Args:
+        options: Of this load.
+        saved: `engine_options` of the manifest.
+
+    Raises:
+        EngineMissing: LiteRT is not installed, or in a version that is not known.
+        ManifestError: The manifest's options are of another form.
+    """
+    return json.dumps(
+        {
+            "library": str(options.library or litert_library()),
+            "intra_op_threads": options.intra_op_threads or _threads(saved, "intra_op_threads"),
+            "interpreters": options.litert.interpreters or os.cpu_count() or 1,
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servable.errors import InvalidArgument, NotFound, Unimplemented
+from servable.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,7 @@ _NAMES = {
     "saved_model.pbtxt": "saved_model",
     "model.tflite": "tflite",
 }
-_ENGINES = {"onnx": "onnx", "python": "python", "saved_model": "tensorflow"}
-_LATER = {"tflite": "TensorFlow Lite"}
+_ENGINES = {"onnx": "onnx", "python": "python", "saved_model": "tensorflow", "tflite": "litert"}
 _CONVERT = {
     ".pkl": "a pickle",
     ".pickle": "a pickle",
@@ -40,7 +39,7 @@ class Format:
     """What a version's folder holds.
 
     Attributes:
-        name: `onnx`, `python` or `saved_model`.
+        name: `onnx`, `python`, `saved_model` or `tflite`.
         file: The file that the engine opens, relative to the folder.
         engine: The engine that runs it.
     """
@@ -54,30 +53,30 @@ def format_of(name: str, file: str) -> Format:
     """The format called `name`, as a manifest has it.
 
     Raises:
-        Unimplemented: It is known, but this build has no engine for it.
         InvalidArgument: It is not known.
     """
-    if name in _LATER:
-        raise Unimplemented(f"{_LATER[name]} is not supported yet by this build", hint="save it as ONNX for now")
     if name not in _ENGINES:
-        raise InvalidArgument(f"Unknown format '{name}'", hint=f"known are {', '.join((*_ENGINES, *_LATER))}")
+        raise InvalidArgument(f"Unknown format '{name}'", hint=f"known are {', '.join(_ENGINES)}")
     return Format(name, file, _ENGINES[name])
 
 
-def detect_format(folder: Path) -> Format:
+def detect_format(folder: Path, *, prefer_tflite: bool = False) -> Format:
     """The format of a folder without a manifest, by the names of its files.
 
     `model.onnx`, `model.py`, `saved_model.pb` and `model.tflite` are known by name; else a single `*.onnx` is taken.
 
+    Args:
+        folder: The version's folder.
+        prefer_tflite: Which to take where there are `model.tflite` and a SavedModel.
+
     Raises:
         NotFound: The folder is not there.
-        Unimplemented: It holds a format that this build has no engine for.
         InvalidArgument: It holds no model, or more than one.
     """
     names = _file_names(folder)
     found = {_NAMES[name]: name for name in names if name in _NAMES}
     if set(found) == {"saved_model", "tflite"}:
-        del found["tflite"]
+        del found["saved_model" if prefer_tflite else "tflite"]
     if not found:
         onnx = [name for name in names if name.endswith(".onnx")]
         if len(onnx) == 1:
@@ -120,4 +119,4 @@ def _hint(names: list[str]) -> str:
         for suffix, what in _CONVERT.items():
             if name.endswith(suffix):
                 return f"{name} is {what}: load it where it was trained and write a version with servable.save"
-    return "a version holds model.onnx or model.py"
+    return "a version holds model.onnx, a SavedModel, model.tflite or model.py"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servable.engines.options import EngineOptions, TensorFlowOptions
+from servable.engines.options import EngineOptions, LiteRTOptions, TensorFlowOptions
 from servable.engines.session_config import read_session_config
 
 if TYPE_CHECKING:
@@ -36,5 +36,6 @@ def engine_options(server: ServerSettings, model: PerModelSettings, tensorflow: 
         model.intra_op_threads or cores,
         model.inter_op_threads or cores,
         tensorflow=tensorflow,
+        litert=LiteRTOptions(model.prefer_tflite, model.tflite_interpreters or None),
         warm_up_iterations=server.warm_up_iterations,
     )

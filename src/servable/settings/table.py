@@ -125,6 +125,18 @@ class PerModelSettings:
     inter_op_threads: int = _setting(
         1, kinds.integer(0, 4096), "operations of a model that run side by side; 0 for one a core", section="Engines"
     )
+    prefer_tflite: bool = _setting(
+        False,
+        kinds.BOOL,
+        "take model.tflite where the folder of a version holds a SavedModel as well",
+        section="Engines",
+    )
+    tflite_interpreters: int = _setting(
+        0,
+        kinds.integer(0, 1024),
+        "most runs of a TensorFlow Lite model at the same time, each with memory of its own; 0 for one a core",
+        section="Engines",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 from dataclasses import dataclass, replace
@@ -172,6 +173,11 @@ def _threads(flags: Mapping[str, Any], name: str, default: int) -> int:
     return min(max(number, 0), 4096) or default
 
 
+def _interpreters(pools: int, each: int) -> int:
+    # Pools keep those apart there that share a batch; here all of a version's are one pool.
+    return min((pools if pools > 0 else os.cpu_count() or 1) * max(each, 1), 1024)
+
+
 def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> ServerSettings:
     poll = flags["file_system_poll_wait_seconds"]
     metrics = read_metrics_path(flags["monitoring_config_file"]) if flags["monitoring_config_file"] else ""
@@ -194,6 +200,8 @@ def _settings(flags: Mapping[str, Any], batching: BatchingParameters | None) -> 
         batch="off",
         intra_op_threads=_threads(flags, "tensorflow_intra_op_parallelism", defaults.intra_op_threads),
         inter_op_threads=_threads(flags, "tensorflow_inter_op_parallelism", defaults.inter_op_threads),
+        prefer_tflite=flags["prefer_tflite_model"],
+        tflite_interpreters=_interpreters(flags["num_tflite_pools"], flags["num_tflite_interpreters_per_pool"]),
         check_method_names=flags["enable_signature_method_name_check"],
         tensor_content=flags["enable_serialization_as_tensor_content"],
         metrics_path=metrics,

@@ -1,6 +1,7 @@
 //! Engines: code that runs one format, behind one trait.
 
 pub mod library;
+pub mod litert;
 pub mod onnx;
 pub mod tensorflow;
 
@@ -70,7 +71,11 @@ pub fn check_dtypes(call: &Call<'_>) -> Result<()> {
 ///
 /// Resident memory also moves with whatever else the process does meanwhile: the files' size bounds the noise.
 fn footprint(resident_before: u64, folder: &Path) -> u64 {
-    let on_disk = bytes_on_disk(folder);
+    footprint_of(resident_before, bytes_on_disk(folder))
+}
+
+/// As above, for a format of one file with so many bytes.
+fn footprint_of(resident_before: u64, on_disk: u64) -> u64 {
     resident_bytes().saturating_sub(resident_before).clamp(on_disk, on_disk.saturating_mul(4))
 }
 

@@ -39,9 +39,9 @@ fn signature() -> Arc<Signature> {
         |name: &str| TensorSpec { name: name.to_owned(), tensor_name: name.to_owned(), dtype: DType::F32, shape: None };
     Arc::new(Signature {
         name: "serving_default".to_owned(),
-        method_name: String::new(),
         inputs: vec![spec("x")],
         outputs: vec![spec("y"), spec("z")],
+        ..Signature::default()
     })
 }
 

@@ -66,6 +66,20 @@ impl Signatures {
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Signature>> {
         self.0.iter()
     }
+
+    /// Where a signature is in the list, for engines that keep more about each. It is found by its address when it is one
+    /// of the list, as it is in every request, else by its name.
+    ///
+    /// # Errors
+    /// `INTERNAL` when there is none of that name.
+    pub fn position(&self, signature: &Signature) -> crate::Result<usize> {
+        let same = |listed: &Arc<Signature>| std::ptr::eq(Arc::as_ptr(listed), signature);
+        self.0
+            .iter()
+            .position(same)
+            .or_else(|| self.0.iter().position(|listed| listed.name == signature.name))
+            .ok_or_else(|| crate::Error::internal("The signature is not of this model"))
+    }
 }
 
 /// The form in which signatures cross to and from Python: OIP dtype names, plain lists.
@@ -129,5 +143,19 @@ impl TryFrom<SignatureDescription> for Signature {
             outputs: description.outputs.into_iter().map(read).collect::<crate::Result<_>>()?,
             ..Signature::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_found_by_its_address_or_by_its_name() {
+        let named = |name: &str| Signature { name: name.to_owned(), ..Signature::default() };
+        let signatures = Signatures(vec![Arc::new(named("a")), Arc::new(named("b"))]);
+        assert_eq!(signatures.position(&signatures.0[1]), Ok(1));
+        assert_eq!(signatures.position(&named("b")), Ok(1));
+        assert!(signatures.position(&named("c")).is_err());
     }
 }

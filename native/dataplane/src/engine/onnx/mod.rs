@@ -57,7 +57,6 @@ pub struct OnnxEngine {
 }
 
 struct Names {
-    signature: Arc<Signature>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
@@ -107,11 +106,7 @@ impl OnnxEngine {
                 let c_names = |specs: &[TensorSpec]| {
                     specs.iter().map(|spec| c_string(&spec.tensor_name)).collect::<Result<Vec<_>>>()
                 };
-                Ok(Names {
-                    signature: signature.clone(),
-                    inputs: c_names(&signature.inputs)?,
-                    outputs: c_names(&signature.outputs)?,
-                })
+                Ok(Names { inputs: c_names(&signature.inputs)?, outputs: c_names(&signature.outputs)? })
             })
             .collect::<Result<_>>()?;
         Ok(())
@@ -136,12 +131,7 @@ impl Engine for OnnxEngine {
 
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>> {
         check_dtypes(call)?;
-        let names = self
-            .names
-            .iter()
-            .find(|names| std::ptr::eq(Arc::as_ptr(&names.signature), call.signature))
-            .or_else(|| self.names.iter().find(|names| names.signature.name == call.signature.name))
-            .ok_or_else(|| Error::internal("The signature is not of this model"))?;
+        let names = &self.names[self.signatures.position(call.signature)?];
         let values = call.inputs.iter().map(|tensor| self.input_value(tensor)).collect::<Result<SmallVec<[_; 4]>>>()?;
         let inputs: SmallVec<[*const OrtValue; 4]> = values.iter().map(|value| value.raw.cast_const()).collect();
         let input_names: SmallVec<[*const c_char; 4]> = names.inputs.iter().map(|name| name.as_ptr()).collect();

@@ -5,11 +5,10 @@
 
 mod api;
 mod config;
-mod signatures;
+pub(super) mod signatures;
 mod tensor;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,7 +68,6 @@ pub struct TensorFlowEngine {
 
 /// Tensors that are not in the graph are `None`: such a signature is told of, but cannot be run.
 struct Ends {
-    signature: Arc<Signature>,
     inputs: Vec<Option<TfOutput>>,
     outputs: Vec<Option<TfOutput>>,
 }
@@ -132,9 +130,9 @@ impl TensorFlowEngine {
 }
 
 impl Ends {
-    fn find(session: &Session, signature: &Arc<Signature>) -> Ends {
+    fn find(session: &Session, signature: &Signature) -> Ends {
         let find = |specs: &[TensorSpec]| specs.iter().map(|spec| session.output(&spec.tensor_name)).collect();
-        Ends { signature: signature.clone(), inputs: find(&signature.inputs), outputs: find(&signature.outputs) }
+        Ends { inputs: find(&signature.inputs), outputs: find(&signature.outputs) }
     }
 }
 
@@ -167,12 +165,7 @@ impl Engine for TensorFlowEngine {
 
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>> {
         check_dtypes(call)?;
-        let ends = self
-            .ends
-            .iter()
-            .find(|ends| std::ptr::eq(Arc::as_ptr(&ends.signature), call.signature))
-            .or_else(|| self.ends.iter().find(|ends| ends.signature.name == call.signature.name))
-            .ok_or_else(|| Error::internal("The signature is not of this model"))?;
+        let ends = &self.ends[self.signatures.position(call.signature)?];
         let found = self.fetch(ends, call)?;
         found
             .into_iter()

@@ -26,7 +26,7 @@ pub(super) fn read_signatures(meta_graph: &[u8]) -> Result<Signatures> {
     Ok(Signatures(signatures))
 }
 
-fn read_signature(name: String, definition: &[u8]) -> Result<Signature> {
+pub(in crate::engine) fn read_signature(name: String, definition: &[u8]) -> Result<Signature> {
     let mut signature = Signature { name, ..Signature::default() };
     for field in Fields::new(definition) {
         match field? {
