@@ -10,6 +10,7 @@ from servable.lifecycle.policies import SWAP_POLICIES, All, Latest, Specific, Sw
 from servable.lifecycle.routes import ModelRoute, ModelStatus, Routes
 from servable.lifecycle.sources import FolderSource, FoldersSource, ListSource, Source, is_model_folder
 from servable.lifecycle.states import Failure, State, VersionStatus
+from servable.lifecycle.keeping import KeepingSource
 from servable.lifecycle.withheld import WithheldSource
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FolderSource",
     "FoldersSource",
     "Latest",
+    "KeepingSource",
     "ListSource",
     "Load",
     "Manager",
