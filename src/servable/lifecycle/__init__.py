@@ -4,13 +4,13 @@ Pure: no threads, no sockets, no clock of its own; only the sources read folders
 """
 
 from servable.lifecycle.aspired import Aspired, Fingerprint, VersionPath
+from servable.lifecycle.keeping import KeepingSource
 from servable.lifecycle.manager import Load, Manager, ManagerSettings, ModelOptions, Unload
 from servable.lifecycle.pins import clear_pin, pin_path, read_pin, version_before, write_pin
 from servable.lifecycle.policies import SWAP_POLICIES, All, Latest, Specific, SwapPolicy, VersionPolicy, version_policy
 from servable.lifecycle.routes import ModelRoute, ModelStatus, Routes
 from servable.lifecycle.sources import FolderSource, FoldersSource, ListSource, Source, is_model_folder
 from servable.lifecycle.states import Failure, State, VersionStatus
-from servable.lifecycle.keeping import KeepingSource
 from servable.lifecycle.withheld import WithheldSource
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "Fingerprint",
     "FolderSource",
     "FoldersSource",
-    "Latest",
     "KeepingSource",
+    "Latest",
     "ListSource",
     "Load",
     "Manager",
