@@ -105,6 +105,9 @@ def half_plus_two(folder: Path) -> None:
             "regress": build.build_signature_def(
                 {"inputs": info(serialized)}, {"outputs": info(from_example)}, "tensorflow/serving/regress"
             ),
+            "classify": build.build_signature_def(
+                {"inputs": info(serialized)}, {"scores": info(from_example * 2.0)}, "tensorflow/serving/classify"
+            ),
             "variable": build.build_signature_def(
                 {"x": info(x)}, {"b": v1.saved_model.build_tensor_info(b._ref())}, "tensorflow/serving/predict"
             ),
