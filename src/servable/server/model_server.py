@@ -8,7 +8,7 @@ import threading
 import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from servable import _native
 from servable.engines.load import load_version
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from servable.engines.load import Loaded
-    from servable.engines.options import TensorFlowOptions
+    from servable.engines.options import EngineOptions, TensorFlowOptions
     from servable.lifecycle import Aspired, Source
     from servable.server.model_list import Failed, ModelConfig
     from servable.server.security import GrpcTlsFile
@@ -85,6 +85,16 @@ class Addresses:
     tls: bool = False
 
 
+class IsolatedLoader(Protocol):
+    """Loads versions outside of this process."""
+
+    def load(self, model: str, version: int, path: Path, options: EngineOptions) -> Loaded:
+        """Loads a version; as `servable.engines.load.load_version` otherwise."""
+
+    def stop(self) -> None:
+        """Gives the loads up that still run."""
+
+
 class ModelServer:
     """Serves the models of a folder over REST and gRPC, and follows what happens in it.
 
@@ -94,6 +104,7 @@ class ModelServer:
         settings: See `servable config`.
         tensorflow: What TensorFlow is told, where a model is for it; what the settings say if None.
         grpc_tls: Certificates for gRPC alone, instead of those of the settings.
+        isolated: Loads the versions whose `isolation` is `process`; see `servable.replicas.ProcessLoader`.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
     Example:
@@ -109,11 +120,13 @@ class ModelServer:
         *,
         tensorflow: TensorFlowOptions | None = None,
         grpc_tls: GrpcTlsFile | None = None,
+        isolated: IsolatedLoader | None = None,
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self._tensorflow = tensorflow or tensorflow_options_of(self.settings)
         self._on_change = on_change
+        self._isolated = isolated
         self._model_settings = ModelSettingsReader(self.settings)
         self._load_metrics = LoadMetrics()
         self._list = models if isinstance(models, ModelList) else None
@@ -211,6 +224,8 @@ class ModelServer:
             self._stopped = True
             self._security.stop()
             self._watcher.stop()
+            if self._isolated:
+                self._isolated.stop()
             self._driver.stop(wait=finished)
         return finished
 
@@ -371,7 +386,13 @@ class ModelServer:
             settings = self._list.version_settings(action.path, settings)
             self._version_settings[action.model, action.version] = settings
         options = engine_options(self.settings, settings, self._tensorflow)
-        return self._load_metrics.measure(action, lambda: load_version(action.path, options))
+        if settings.isolation == "none":
+            return self._load_metrics.measure(action, lambda: load_version(action.path, options))
+        if not (isolated := self._isolated):
+            raise FailedPrecondition("This server has no loader for other processes", hint="pass isolated")
+        return self._load_metrics.measure(
+            action, lambda: isolated.load(action.model, action.version, action.path, options)
+        )
 
     def _publish(self, routes: Routes, loaded: LoadedVersions, starting: bool) -> None:
         metrics = self._load_metrics.page()
