@@ -20,7 +20,7 @@ from bench.tools import RESULTS, WORK, BenchError, need_tools
 if TYPE_CHECKING:
     from bench.scenarios.base import Figures
 
-SCENARIOS = ["floor", "batch", "cnn", "swap", "peers", "start"]
+SCENARIOS = ["floor", "batch", "cnn", "swap", "isolation", "peers", "start"]
 QUICK = Options(runs=2, seconds=0.5, swaps=2)
 FULL_SWAPS = 50
 
