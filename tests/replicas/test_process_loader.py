@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,25 @@ def test_many_swaps_leave_nothing_behind(models: Path, start: Callable[..., Mode
     server.stop()
     assert not children()
     assert not folder.exists()
+
+
+def test_savedmodels_answer_and_describe_themselves_as_without_isolation(
+    models: Path, start: Callable[..., ModelServer], saved_models: Path
+) -> None:
+    for name in ("affine", "words", "half_plus_two"):
+        shutil.copytree(saved_models / name, models / name)
+    plain, isolated = start(), start(isolation="process")
+
+    def metadata(server: ModelServer, name: str) -> Any:
+        url = f"http://{server.addresses.rest}/v1/models/{name}/metadata"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return json.load(answer)
+
+    for name in ("affine", "words", "half_plus_two"):
+        assert metadata(isolated, name) == metadata(plain, name)
+    for name, instances in [("affine", [[1, 2]]), ("words", ["a", "bb", "new"]), ("half_plus_two", [[4]])]:
+        assert ask(isolated, instances, name) == ask(plain, instances, name)
+    assert ask(isolated, [[1, 2, 3]], "affine") == ask(plain, [[1, 2, 3]], "affine")
 
 
 def test_a_deadline_ends_the_wait_and_the_model_goes_on(
