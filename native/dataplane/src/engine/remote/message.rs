@@ -113,8 +113,9 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_message_is_refused() {
-        for wrong in [&[][..], &[b"\0\0\0"], &[b"\0\0\0\0\x03ab"], &[b"\0\0\0\0\x03abcd"], &[b"\x01\0\0\0\x01a"]] {
-            assert_eq!(arrive(wrong).unwrap_err().reason, "replica_malformed", "{wrong:?}");
+        let wrong: [&'static [u8]; 5] = [b"", b"\0\0\0", b"\0\0\0\0\x03ab", b"\0\0\0\0\x03abcd", b"\x01\0\0\0\x01a"];
+        for wrong in wrong {
+            assert_eq!(arrive(&[wrong]).unwrap_err().reason, "replica_malformed", "{wrong:?}");
         }
         assert_eq!(arrive(&[b"\0\0\0\0\x09"]).unwrap_err().code, Code::ResourceExhausted);
         assert_eq!(arrive(&[b"\0\xff\xff", b"\xff\xff"]).unwrap_err().code, Code::ResourceExhausted);

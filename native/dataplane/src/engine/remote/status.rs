@@ -2,14 +2,12 @@
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use crate::{Code, Error, Result};
 
-/// A child whose word has this code is there and well: what it says is the model's, or the caller's, affair.
 const NUMBER: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -37,10 +35,7 @@ fn percent_decoded(value: &[u8]) -> String {
         bytes.push(escaped.unwrap_or(first));
         rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
-    match String::from_utf8_lossy(&bytes) {
-        Cow::Borrowed(text) => text.to_owned(),
-        Cow::Owned(text) => text,
-    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn hex_byte(digits: &[u8]) -> Option<u8> {
