@@ -20,7 +20,9 @@ from bench.tools import RESULTS, WORK, BenchError, need_tools
 if TYPE_CHECKING:
     from bench.scenarios.base import Figures
 
-SCENARIOS = ["floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "peers", "start", "request_log"]
+SCENARIOS = [
+    "floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "isolation", "request_log", "peers", "start",
+]  # fmt: skip
 QUICK = Options(runs=2, seconds=0.5, swaps=2)
 FULL_SWAPS = 50
 

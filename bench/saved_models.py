@@ -1,8 +1,8 @@
 """SavedModels under measurement, made by TensorFlow in a process of its own: `python -m bench.saved_models FOLDER`.
 
 `mlp` is the very network of `models.mlp()`; `classify` is the same behind a serialized tf.Example. `lookup` looks words
-up in a table, `text` splits sentences into words first. `large-0` and `large-1` hold 1 GB each and answer with classes
-of their own.
+up in a table, `text` splits sentences into words first. `heavy` multiplies by a matrix of 300 MB. `large-0` and `large-1`
+hold 1 GB each and answer with classes of their own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bench.tools import WORK, BenchError
 
 FOLDER = WORK / "saved_models"
 WORDS = ["red", "green", "blue", "small", "large", "old", "new", "round", "square", "heavy"]
+HEAVY_ROWS, HEAVY_COLUMNS = 7500, 10_000
+"""Of a matrix of float32: 300 MB."""
 LARGE_ROWS, LARGE_WIDTH = 250_000, 1000
 """Of a table of float32: 1 GB."""
 
@@ -51,8 +53,8 @@ def make(name: str) -> None:
     tf = importlib.import_module("tensorflow")
 
     partial = FOLDER / f"{name}.partial"
-    module = {"mlp": _mlp, "classify": _classify, "lookup": _lookup, "text": _text}.get(name)
-    made, function = module(tf) if module else _large(tf, int(name.rpartition("-")[2]))
+    kinds = {"mlp": _mlp, "classify": _classify, "lookup": _lookup, "text": _text, "heavy": _heavy}
+    made, function = kinds[name](tf) if name in kinds else _large(tf, int(name.rpartition("-")[2]))
     tf.saved_model.save(made, str(partial), signatures=function)
     partial.rename(FOLDER / name)
 
@@ -120,6 +122,17 @@ def _text(tf: Any) -> tuple[Any, Any]:
         return {OUTPUT: tf.nn.softmax(tf.reduce_sum(rows, axis=1))}
 
     return module, tf.function(predict, input_signature=[tf.TensorSpec([None], tf.string, name=INPUT)])
+
+
+def _heavy(tf: Any) -> tuple[Any, Any]:
+    module = tf.Module()
+    module.weights = tf.Variable(tf.random.stateless_uniform([HEAVY_ROWS, HEAVY_COLUMNS], [1, 2]))
+
+    def multiply(x: Any) -> Any:
+        return {OUTPUT: tf.reduce_sum(tf.matmul(x, module.weights), axis=1)}
+
+    spec = tf.TensorSpec([None, HEAVY_ROWS], tf.float32, name=INPUT)
+    return module, tf.function(multiply, input_signature=[spec])
 
 
 def _large(tf: Any, favourite: int) -> tuple[Any, Any]:

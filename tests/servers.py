@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from servable.replicas import ProcessLoader
 from servable.server import ModelServer
 from servable.settings import ServerSettings
 
@@ -19,7 +20,7 @@ DEFAULTS = {"rest_port": 0, "grpc_port": 0, "settle": 0.0, "grace_period": 5.0, 
 
 def model_server(folder: Path | Mapping[str, Path], **settings: Any) -> ModelServer:
     """A server that is not started yet, which does not wait for folders to settle."""
-    return ModelServer(folder, ServerSettings(**DEFAULTS | settings))
+    return ModelServer(folder, ServerSettings(**DEFAULTS | settings), isolated=ProcessLoader())
 
 
 def host_and_port(address: str | None) -> tuple[str, int]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from servable.model.save import save
     from servable.model.tolerance import Tolerance
     from servable.model.versions import Version
+    from servable.replicas.serve import serve
     from servable.server import ModelServer
-    from servable.server.serve import serve
     from servable.settings import ServerSettings
     from servable.version import __version__
 
@@ -39,7 +39,7 @@ _PLACES = {
     "__version__": "servable.version",
     "load": "servable.model.load",
     "save": "servable.model.save",
-    "serve": "servable.server.serve",
+    "serve": "servable.replicas.serve",
 }
 
 __all__ = [

@@ -8,7 +8,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-__all__ = ["FolderWatch", "NativeError", "Servable", "Server", "TensorBuffer", "crc32c", "load", "load_python"]
+__all__ = [
+    "FolderWatch",
+    "NativeError",
+    "Servable",
+    "Server",
+    "TensorBuffer",
+    "crc32c",
+    "load",
+    "load_python",
+    "load_remote",
+]
 
 _NamedTensor: TypeAlias = tuple[str, str, tuple[int, ...], Any]
 
@@ -32,6 +42,9 @@ class Servable:
         Inputs and outputs are `{"name", "datatype", "shape", "tensor_name"}`; a shape of null is of unknown rank, a
         dimension of -1 is open. Those that no client can call are left out.
         """
+    @property
+    def description(self, /) -> str:
+        """As `signatures`, of all of them, with all that is known: for `load_remote`."""
     @property
     def footprint(self, /) -> int:
         """Bytes that the engine holds for it, estimated while it was loaded."""
@@ -105,6 +118,13 @@ def load_python(
     function: Callable[[str, list[_NamedTensor]], Sequence[_NamedTensor]], signatures: str, options: str
 ) -> Servable:
     """Makes any callable a servable: `function(signature, inputs) -> outputs`, one call a batch."""
+
+def load_remote(signatures: str, options: str, unload: Callable[[], None]) -> Servable:
+    """A servable that runs in another server; see `native/dataplane/src/engine/remote/`.
+
+    `signatures` is the `description` of the servable there. `unload` is called once nobody uses this one any more;
+    `wait_ended` then waits for its return too.
+    """
 
 def crc32c(data: Any, /) -> int:
     """CRC-32C (Castagnoli) of a buffer, for TFRecord files."""

@@ -88,6 +88,14 @@ class Stepped:
         self.manager.load_failed(model, version, failure, self.now)
         self.step()
 
+    def crashed(self, version: int, *, model: str = "m") -> bool:
+        """What a version ran in ends, which nobody asked for."""
+        found = self.manager.crashed(model, version, Failure(14, f"version {version} crashed"), self.now)
+        if found:
+            self.loader.loaded.remove((model, version))
+        self.step()
+        return found
+
     def ended(self, version: int, *, model: str = "m") -> None:
         self.loader.unloads.remove((model, version))
         self.manager.ended(model, version, self.now)

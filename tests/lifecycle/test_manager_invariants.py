@@ -85,6 +85,13 @@ class Histories(RuleBasedStateMachine):
             self.finally_failed[key[1]] = self.tried[key[1]]
         self.m.failed(key[1], permanent=permanent)
 
+    @precondition(lambda self: self.m.loader.loaded)
+    @rule(data=st.data())
+    def a_version_crashes(self, data: st.DataObject) -> None:
+        _, number = data.draw(st.sampled_from(sorted(self.m.loader.loaded)))
+        assert self.m.crashed(number)
+        self.served = False
+
     @precondition(lambda self: self.m.loader.unloads)
     @rule(data=st.data())
     def an_unload_is_over(self, data: st.DataObject) -> None:

@@ -23,7 +23,7 @@ mod _native {
     #[pymodule_export]
     use super::errors::NativeError;
     #[pymodule_export]
-    use super::servable::{Servable, load, load_python};
+    use super::servable::{Servable, load, load_python, load_remote};
     #[pymodule_export]
     use super::server::Server;
     #[pymodule_export]

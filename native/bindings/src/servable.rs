@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dataplane::batch::queue::Outputs;
 use dataplane::engine::litert::{self, LiteRtEngine};
 use dataplane::engine::onnx::{self, OnnxEngine};
+use dataplane::engine::remote::RemoteEngine;
 use dataplane::engine::tensorflow::{self, TensorFlowEngine};
 use dataplane::engine::{Call, Engine};
 use dataplane::priority::load_beside_serving;
@@ -55,6 +56,14 @@ impl Servable {
     }
 
     #[getter]
+    fn description(&self) -> PyResult<String> {
+        let servable = self.get().map_err(to_python)?;
+        let described: Vec<SignatureDescription> =
+            servable.signatures().iter().map(|signature| signature.as_ref().into()).collect();
+        serde_json::to_string(&described).map_err(|error| to_python(Error::internal(error.to_string())))
+    }
+
+    #[getter]
     fn footprint(&self) -> PyResult<u64> {
         Ok(self.get().map_err(to_python)?.footprint())
     }
@@ -81,9 +90,12 @@ impl Servable {
         let deadline = timeout
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .and_then(|limit| Instant::now().checked_add(limit));
-        let call = Call { signature: &signature, inputs: &inputs, outputs: &wanted, deadline };
         let rows = inputs.first().and_then(Tensor::rows).unwrap_or(1);
-        let answers = py.detach(|| servable.run(&call, rows)).map_err(to_python)?;
+        let run = || {
+            let call = Call { signature: &signature, inputs: &inputs, outputs: &wanted, deadline, wanted: &|| true };
+            servable.run(&call, rows)
+        };
+        let answers = py.detach(run).map_err(to_python)?;
         wanted
             .iter()
             .zip(&answers)
@@ -178,6 +190,23 @@ pub(crate) fn load_python(function: Py<PyAny>, signatures: &str, options: &str) 
     let described: Vec<SignatureDescription> = parse(signatures).map_err(to_python)?;
     let options = parse(options).map_err(to_python)?;
     let engine = PythonEngine::new(function, described, options).map_err(to_python)?;
+    Ok(Servable::new(Box::new(engine), since))
+}
+
+#[pyfunction]
+pub(crate) fn load_remote(signatures: &str, options: &str, unload: Py<PyAny>) -> PyResult<Servable> {
+    let since = Instant::now();
+    let described: Vec<SignatureDescription> = parse(signatures).map_err(to_python)?;
+    let options = parse(options).map_err(to_python)?;
+    let farewell = Box::new(move || {
+        // While the interpreter ends it takes no calls; the replica then ends with this process.
+        Python::try_attach(|py| {
+            if let Err(error) = unload.call0(py) {
+                error.write_unraisable(py, None);
+            }
+        });
+    });
+    let engine = RemoteEngine::new(options, described, farewell).map_err(to_python)?;
     Ok(Servable::new(Box::new(engine), since))
 }
 

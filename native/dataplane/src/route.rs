@@ -51,6 +51,9 @@ pub struct ModelSnapshot {
     /// A swap is under way: requests that find no version wait for the next snapshot.
     #[serde(default)]
     pub hold: bool,
+    /// Why nothing answers although it did and will again; empty otherwise.
+    #[serde(default)]
+    pub unavailable: String,
     #[serde(default)]
     pub versions: BTreeMap<String, VersionSnapshot>,
     /// How requests are logged; none are without it.
@@ -145,6 +148,7 @@ pub struct Model {
     versions: HashMap<i64, Arc<Version>>,
     labels: HashMap<String, i64>,
     hold: bool,
+    unavailable: String,
 }
 
 impl Model {
@@ -254,6 +258,11 @@ impl Routes {
                 .with_reason("starting")
                 .with_retry_after(Duration::from_secs(1));
         }
+        if let Some(model) = self.models.get(name).filter(|model| !model.unavailable.is_empty()) {
+            return Error::new(Code::Unavailable, format!("{}: it is being loaded again", model.unavailable))
+                .with_reason("replica_unavailable")
+                .with_retry_after(Duration::from_secs(1));
+        }
         let what = match choice {
             Choice::Specific(number) => format!("Specific({name}, {number})"),
             Choice::Latest | Choice::Label(_) => format!("Latest({name})"),
@@ -344,6 +353,7 @@ impl Compiler<'_> {
             versions,
             labels: described.labels,
             hold: described.hold,
+            unavailable: described.unavailable,
         })
     }
 

@@ -46,10 +46,12 @@ def serve(models: tuple[str, ...], config: str | None, **flags: Any) -> None:
 
     # Everything from here on is late: `servable serve --help` need not wait for it.
     from servable.cli.serve_loop import ServeLoop, leave_at_once
+    from servable.replicas import ProcessLoader
     from servable.server import ModelServer
 
     loop = ServeLoop()
-    server = ModelServer(_models(models, settings), settings, on_change=loop.changed)
+    isolated = ProcessLoader(settings.engine_threads)
+    server = ModelServer(_models(models, settings), settings, isolated=isolated, on_change=loop.changed)
     try:
         server.start()
     except FailedPrecondition as error:

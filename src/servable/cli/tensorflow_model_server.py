@@ -58,6 +58,7 @@ def _serve(options: ServeOptions) -> None:
     Raises:
         ServableError: The server cannot start, or one of the first models can never be served.
     """
+    from servable.replicas import ProcessLoader
     from servable.server import ModelServer
     from servable.tfserving.reload import ConfigFilePoller
 
@@ -67,6 +68,7 @@ def _serve(options: ServeOptions) -> None:
         options.settings,
         tensorflow=options.tensorflow,
         grpc_tls=options.grpc_tls,
+        isolated=ProcessLoader(options.settings.engine_threads),
         on_change=loop.changed,
     )
     server.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from servable import _native
 from servable.engines.native import runner, typed_errors, unload
@@ -18,13 +18,24 @@ from servable.model.manifest import Manifest, read_manifest, verify_files
 from servable.model.signatures import Signature, signatures_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from servable.model.tolerance import Tolerance
 
 # Every row that is proven independent while a version loads is one more call.
 _MAX_PROOF_ROWS = 4
+
+
+class OtherProcess(Protocol):
+    """The process that a version runs in, where that is not this one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def on_end(self, callback: Callable[[str], None]) -> None:
+        """Has `callback` called, with the reason, when it ends without being told to; at once where it has."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Loaded:
         manifest: Its manifest; None for a plain folder.
         golden_examples: How many golden examples it was run on.
         warm_up_seconds: How long that took.
+        process: Where it runs; None for this process.
     """
 
     servable: _native.Servable
@@ -50,6 +62,7 @@ class Loaded:
     manifest: Manifest | None
     golden_examples: int
     warm_up_seconds: float
+    process: OtherProcess | None = None
 
     @property
     def batchable(self) -> bool:

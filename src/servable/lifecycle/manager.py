@@ -1,9 +1,9 @@
 """The manager: compares what is aspired with what is there, and says which load or unload is to start.
 
 It is pure: it starts nothing, and time comes in as `now`, in seconds of any clock that does not go back. Who drives it
-reports what happened (`loaded`, `load_failed`, `ended`), calls `step` after each report and at `next_wake`, publishes
-`routes()` if `revision` has changed, and only then starts the actions that `step` returned, so that no request finds a
-version that is being unloaded:
+reports what happened (`loaded`, `load_failed`, `crashed`, `ended`), calls `step` after each report and at `next_wake`,
+publishes `routes()` if `revision` has changed, and only then starts the actions that `step` returned, so that no
+request finds a version that is being unloaded:
 
     aspired  ->  Manager  ->  Load, Unload  ->  loader  ->  loaded, load_failed, ended  ->  Manager
 
@@ -164,6 +164,14 @@ class Manager:
             Internal: No load of this version runs.
         """
         self._known(model).load_failed(version, failure, now)
+
+    def crashed(self, model: str, version: int, failure: Failure, now: float) -> bool:
+        """What a version ran in has ended by itself, and nothing of it is left.
+
+        Returns:
+            Whether it was available: it is then loaded again. Else there is nothing to do: its unload goes on.
+        """
+        return self._known(model).crashed(version, failure, now)
 
     def ended(self, model: str, version: int, now: float) -> None:
         """A version is unloaded, and its memory given back.

@@ -110,7 +110,7 @@ class Model:
             Internal: No load of this version runs.
         """
         version = self._get(number, Phase.LOADING)
-        version.footprint, version.failure = footprint, None
+        version.footprint, version.failure, version.is_down = footprint, None, False
         published = number in self._aspired or (number in self._fallbacks and not self._available())
         version.enter(Phase.AVAILABLE if published else Phase.UNLOADING, now)
         self.refresh(now)
@@ -132,6 +132,23 @@ class Model:
             version.retry_at = now + self._retries.interval
             version.enter(Phase.WAITING, now)
         self.refresh(now)
+
+    def crashed(self, number: int, failure: Failure, now: float) -> bool:
+        """What an available version ran in has ended: it is loaded again, as after a failed load.
+
+        The first time, and whenever it has held for as long as the pause between two tries, that is at once. Returns
+        whether it was available.
+        """
+        version = self._versions.get(number)
+        if version is None or version.phase is not Phase.AVAILABLE:
+            return False
+        due = version.started + self._retries.interval
+        version.retry_at = max(now, due) if version.crashes else now
+        version.failure, version.attempt, version.is_down = failure, 0, True
+        version.crashes += 1
+        version.enter(Phase.WAITING, now)
+        self.refresh(now)
+        return True
 
     def ended(self, number: int, now: float) -> None:
         """An unload is over. A version that is aspired again starts afresh.
@@ -186,6 +203,7 @@ class Model:
             labels=self.labels,
             hold=self.held_since is not None and not available,
             status=self._status(pending=not available and self._has_hope()),
+            unavailable="" if available else self._why_down(),
         )
 
     @property
@@ -274,6 +292,11 @@ class Model:
             found = "unknown" if version is None else version.phase.value
             raise Internal(f"Version {number} of model {self.name} is not {phase.value}, but {found}")
         return version
+
+    def _why_down(self) -> str:
+        """What happened to a version that has served and is to come back; empty where there is none."""
+        down = (each for each in self._versions.values() if each.is_down and not each.phase.over)
+        return next((each.failure.message for each in down if each.failure), "")
 
     def _available(self) -> list[int]:
         return [number for number, version in self._versions.items() if version.phase is Phase.AVAILABLE]

@@ -47,6 +47,7 @@ class ModelRoute:
         labels: Label -> version as configured; the version may be one that is not available.
         hold: Requests that find no version wait for the next routes: a swap is under way.
         status: The status to report.
+        unavailable: Why nothing answers though it has, and will again; empty otherwise.
     """
 
     default: int | None
@@ -54,6 +55,7 @@ class ModelRoute:
     labels: Mapping[str, int]
     hold: bool
     status: ModelStatus
+    unavailable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

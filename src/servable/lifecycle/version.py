@@ -33,7 +33,9 @@ class Version:
         tried: What its folder looked like when the last load started.
         footprint: Bytes that its engine holds as measured at load, None before.
         estimate: Bytes that were expected when its load started.
-        failure: Why the last load failed.
+        failure: Why the last load failed, or what it ran in ended.
+        crashes: How often what it ran in ended by itself.
+        is_down: It has served, what it ran in ended, and it is not there again.
     """
 
     place: VersionPath
@@ -46,6 +48,8 @@ class Version:
     footprint: int | None = None
     estimate: int = 0
     failure: Failure | None = None
+    crashes: int = 0
+    is_down: bool = False
 
     def enter(self, phase: Phase, now: float) -> None:
         if phase.state is not self.phase.state:

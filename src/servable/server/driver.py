@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from servable.errors import Unavailable
 from servable.lifecycle import Failure, Load, Unload
 from servable.server.publish import first_load_is_over
 
@@ -44,6 +45,13 @@ class _LoadDone:
 
 
 @dataclass(frozen=True, slots=True)
+class _Crashed:
+    action: Load
+    loaded: Loaded
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     action: Unload
 
@@ -58,7 +66,7 @@ class _Stop:
     pass
 
 
-_Event = _Wanted | _LoadDone | _Ended | _PublishAgain | _Stop
+_Event = _Wanted | _LoadDone | _Crashed | _Ended | _PublishAgain | _Stop
 
 
 class Driver:
@@ -85,6 +93,7 @@ class Driver:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
+        self._crashed: list[Loaded] = []
         self._started = False
         self._looked = False
         self._ended = False
@@ -137,6 +146,7 @@ class Driver:
                 self._take(event)
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
+            self._release_crashed()
             _set_in_force(events)
             # Only now: no request finds a version that is being unloaded.
             for action in actions:
@@ -172,6 +182,9 @@ class Driver:
                 logger.info("Loaded: model %s version %d in %.2f s", action.model, action.version, seconds)
                 self._loaded[action.model, action.version] = outcome
                 self._manager.loaded(action.model, action.version, outcome.footprint, now)
+                self._watch(action, outcome)
+            case _Crashed(action, loaded, reason):
+                self._take_crash(action, loaded, reason, now)
             case _PublishAgain():
                 self._published = None
             case _Ended(action):
@@ -179,6 +192,24 @@ class Driver:
                 self._manager.ended(action.model, action.version, now)
             case _:
                 pass
+
+    def _watch(self, action: Load, loaded: Loaded) -> None:
+        if loaded.process:
+            loaded.process.on_end(lambda reason: self._events.put(_Crashed(action, loaded, reason)))
+
+    def _take_crash(self, action: Load, loaded: Loaded, reason: str, now: float) -> None:
+        key = (action.model, action.version)
+        if self._loaded.get(key) is not loaded:
+            return
+        if self._manager.crashed(*key, Failure.of(Unavailable(reason)), now):
+            logger.error("Crashed: %s", reason, extra={"model": action.model, "version": action.version})
+            self._crashed.append(self._loaded.pop(key))
+
+    def _release_crashed(self) -> None:
+        """Only now: the routes no longer lead to it."""
+        for loaded in self._crashed:
+            loaded.servable.release()
+        self._crashed.clear()
 
     def _publish_if_changed(self) -> None:
         routes = self._manager.routes()

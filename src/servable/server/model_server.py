@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from servable.engines.load import Loaded
     from servable.engines.options import TensorFlowOptions
     from servable.lifecycle import Aspired, Source
+    from servable.server.loading import IsolatedLoader
     from servable.server.model_list import Failed, ModelConfig
     from servable.server.places import Places
     from servable.server.security import GrpcTlsFile
@@ -100,6 +101,7 @@ class ModelServer:
         settings: See `servable config`.
         tensorflow: What TensorFlow is told, where a model is for it; what the settings say if None.
         grpc_tls: Certificates for gRPC alone, instead of those of the settings.
+        isolated: Loads the versions whose `isolation` is `process`; see `servable.replicas.ProcessLoader`.
         on_change: Called, on the driver's thread, with the routes whenever they or a status have changed.
 
     Example:
@@ -115,10 +117,11 @@ class ModelServer:
         *,
         tensorflow: TensorFlowOptions | None = None,
         grpc_tls: GrpcTlsFile | None = None,
+        isolated: IsolatedLoader | None = None,
         on_change: Callable[[Routes], None] | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
-        self._loader = VersionLoader(self.settings, tensorflow or tensorflow_options_of(self.settings))
+        self._loader = VersionLoader(self.settings, tensorflow or tensorflow_options_of(self.settings), isolated)
         self._on_change = on_change
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
@@ -227,6 +230,7 @@ class ModelServer:
             self._stopped = True
             self._security.stop()
             self._watcher.stop()
+            self._loader.stop()
             self._driver.stop(wait=finished)
         return finished
 

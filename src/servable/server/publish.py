@@ -76,7 +76,7 @@ def not_ready(routes: Routes) -> list[str]:
     for name, route in routes.models.items():
         if route.available or not _is_wanted(route.status):
             continue
-        reasons.append(f"{name}: {_trouble(route.status)}")
+        reasons.append(f"{name}: {route.unavailable or _trouble(route.status)}")
     return reasons
 
 
@@ -113,6 +113,7 @@ def _model(
         "default": route.default,
         "labels": dict(route.labels),
         "hold": route.hold,
+        "unavailable": route.unavailable,
         "versions": {
             str(version): {
                 "servable": _key(name, version),

@@ -49,6 +49,13 @@ class PerModelSettings:
         "and holds requests meanwhile; auto takes resource where both do not fit into memory_budget",
         section="Models and versions",
     )
+    isolation: str = _setting(
+        "none",
+        kinds.choice("none", "process"),
+        "where versions run: none in the server itself, process each in a process of its own, which may crash or take "
+        "long to load without harm to other models",
+        section="Models and versions",
+    )
     batch: str = _setting(
         "auto",
         kinds.choice("auto", "on", "off"),

@@ -1,14 +1,14 @@
 //! The engine threads: plain threads, about one a core, that take turns at the queues with work.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::queue::{Answer, Queue, Task};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A fixed set of threads that run batches. Queues with work stand in one line, so that each model gets its turn.
 pub struct Pool {
@@ -52,9 +52,13 @@ impl Pool {
     /// # Errors
     /// `UNAVAILABLE` when the queue is full.
     pub fn submit(&self, queue: &Arc<Queue>, task: Task) -> Result<oneshot::Receiver<Result<Answer>>> {
+        let line = match queue.own_threads() {
+            None => &self.line,
+            Some(own) => own.line()?,
+        };
         let (tell, receiver) = queue.push_shared(task)?;
         if tell {
-            self.line.push(queue.clone());
+            line.push(queue.clone());
         }
         Ok(receiver)
     }
@@ -74,6 +78,35 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner);
         state.ready.clear();
         state.timers.clear();
+    }
+}
+
+/// Threads of one queue alone, started when it is first used. They end soon after it is dropped.
+pub(super) struct OwnThreads {
+    limit: usize,
+    pool: OnceLock<std::io::Result<Pool>>,
+}
+
+impl OwnThreads {
+    pub(super) fn new(limit: usize) -> OwnThreads {
+        OwnThreads { limit, pool: OnceLock::new() }
+    }
+
+    fn line(&self) -> Result<&Arc<Line>> {
+        match self.pool.get_or_init(|| Pool::start(self.limit)) {
+            Ok(pool) => Ok(&pool.line),
+            Err(error) => Err(Error::internal(format!("Threads for a replica cannot be started: {error}"))),
+        }
+    }
+}
+
+impl Drop for OwnThreads {
+    fn drop(&mut self) {
+        // One of the threads may be the one that drops its queue: nobody waits for them.
+        if let Some(Ok(pool)) = self.pool.get() {
+            pool.line.lock().stopping = true;
+            pool.line.changed.notify_all();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::former::{Former, Item, Limits, Take};
 use super::join::{join, split};
+use super::pool::OwnThreads;
 use crate::engine::{Call, Concurrency};
 use crate::metrics::{Api, BatchMetrics};
 use crate::servable::Servable;
@@ -148,6 +149,8 @@ pub struct Queue {
     /// One for each thread that owns sockets: short runs happen there, without a word to other threads.
     inline: Box<[Mutex<Former<Task>>]>,
     shared: Mutex<Shared>,
+    /// Where its runs only wait for another process: they must not keep the engine threads from the other models.
+    own: Option<OwnThreads>,
     /// Batches asked for while they were not worth it.
     takes: AtomicU64,
     metrics: BatchMetrics,
@@ -175,8 +178,13 @@ impl Queue {
             });
         // A former on a socket's own thread never waits for company: what is there when the thread turns to it, runs.
         let at_once = Limits { timeout: Duration::ZERO, ..limits.clone() };
+        let own = match servable.concurrency() {
+            Concurrency::Elsewhere(limit) => Some(OwnThreads::new(limit)),
+            Concurrency::Inline | Concurrency::Threads(_) => None,
+        };
         Arc::new(Queue {
             servable,
+            own,
             batching,
             inline: (0..io_threads).map(|_| Mutex::new(Former::new(at_once.clone()))).collect(),
             shared: Mutex::new(Shared { former: Former::new(limits), running: 0, place: Place::Nowhere }),
@@ -187,6 +195,11 @@ impl Queue {
 
     pub fn servable(&self) -> &Arc<Servable> {
         &self.servable
+    }
+
+    /// The threads that run it, where those are not the ones that all models share.
+    pub(super) fn own_threads(&self) -> Option<&OwnThreads> {
+        self.own.as_ref()
     }
 
     pub fn batching(&self) -> Option<&Batching> {
@@ -323,7 +336,7 @@ impl Queue {
     fn limit(&self) -> usize {
         match self.servable.concurrency() {
             Concurrency::Inline => usize::MAX,
-            Concurrency::Threads(limit) => limit,
+            Concurrency::Threads(limit) | Concurrency::Elsewhere(limit) => limit,
         }
     }
 
@@ -373,7 +386,8 @@ impl Queue {
     }
 
     fn run_unjoined(&self, task: &Task) -> Result<Answer> {
-        self.run(task, &task.inputs, task.row_count(), task.deadline).map(|outputs| Answer { outputs })
+        let wanted = || !task.abandoned();
+        self.run(task, &task.inputs, task.row_count(), task.deadline, &wanted).map(|outputs| Answer { outputs })
     }
 
     fn run_joined(&self, tasks: &[Task], rows: usize) -> Result<Vec<Answer>> {
@@ -384,7 +398,8 @@ impl Queue {
             .collect::<Result<Vec<_>>>()?;
         // The batch is of use as long as anyone waits for it.
         let deadline = tasks.iter().map(|task| task.deadline).collect::<Option<Vec<_>>>();
-        let outputs = self.run(first, &inputs, total, deadline.and_then(|all| all.into_iter().max()))?;
+        let wanted = || tasks.iter().any(|task| !task.abandoned());
+        let outputs = self.run(first, &inputs, total, deadline.and_then(|all| all.into_iter().max()), &wanted)?;
         let counts: Vec<usize> = tasks.iter().map(Task::row_count).collect();
         Ok(split(&outputs, &counts, total)?.into_iter().map(|outputs| Answer { outputs }).collect())
     }
@@ -394,8 +409,15 @@ impl Queue {
         sizes.iter().copied().find(|&size| size >= rows).unwrap_or(rows)
     }
 
-    fn run(&self, task: &Task, inputs: &[Tensor], rows: usize, deadline: Option<Instant>) -> Result<Vec<Tensor>> {
-        let call = Call { signature: &task.signature, inputs, outputs: &task.outputs, deadline };
+    fn run(
+        &self,
+        task: &Task,
+        inputs: &[Tensor],
+        rows: usize,
+        deadline: Option<Instant>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Vec<Tensor>> {
+        let call = Call { signature: &task.signature, inputs, outputs: &task.outputs, deadline, wanted };
         let start = Instant::now();
         let outputs = catch_unwind(AssertUnwindSafe(|| self.servable.run(&call, rows)))
             .unwrap_or_else(|_| Err(Error::internal("The engine failed inside")));

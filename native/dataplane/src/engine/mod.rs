@@ -3,6 +3,7 @@
 pub mod library;
 pub mod litert;
 pub mod onnx;
+pub mod remote;
 pub mod tensorflow;
 
 use std::path::Path;
@@ -21,6 +22,8 @@ pub struct Call<'a> {
     pub outputs: &'a [usize],
     /// When the answer is of no use any more. An engine that can stop early does; others may ignore it.
     pub deadline: Option<Instant>,
+    /// Whether anyone still waits for the answer. An engine that can stop early may ask while it waits itself.
+    pub wanted: &'a dyn Fn() -> bool,
 }
 
 /// Where and how often at once an engine may be called.
@@ -30,6 +33,8 @@ pub enum Concurrency {
     Inline,
     /// From at most so many engine threads at once, never from a thread that owns sockets.
     Threads(usize),
+    /// At most so many calls at once, from threads of its own: they only wait for another process.
+    Elsewhere(usize),
 }
 
 /// What an engine has loaded for one version. Dropping it unloads it.

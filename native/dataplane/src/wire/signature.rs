@@ -107,6 +107,8 @@ pub struct SignatureDescription {
     pub method_name: String,
     pub inputs: Vec<TensorDescription>,
     pub outputs: Vec<TensorDescription>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, Vec<u8>>,
 }
 
 /// See [`SignatureDescription`].
@@ -119,6 +121,9 @@ pub struct TensorDescription {
     pub shape: Option<Vec<i64>>,
     #[serde(default)]
     pub tensor_name: Option<String>,
+    /// The number in `types.proto`, for a type that the protocol has no name for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensorflow_type: Option<i32>,
 }
 
 fn predict_method() -> String {
@@ -132,12 +137,17 @@ impl From<&Signature> for SignatureDescription {
             datatype: spec.dtype.oip().to_owned(),
             shape: spec.shape.clone(),
             tensor_name: Some(spec.tensor_name.clone()),
+            tensorflow_type: match spec.dtype {
+                DType::Other(number) => Some(number),
+                _ => None,
+            },
         };
         SignatureDescription {
             name: signature.name.clone(),
             method_name: signature.method_name.clone(),
             inputs: signature.inputs.iter().map(describe).collect(),
             outputs: signature.outputs.iter().map(describe).collect(),
+            defaults: signature.defaults.iter().map(|(name, value)| (name.clone(), value.to_vec())).collect(),
         }
     }
 }
@@ -147,7 +157,8 @@ impl TryFrom<SignatureDescription> for Signature {
 
     fn try_from(description: SignatureDescription) -> crate::Result<Self> {
         let read = |tensor: TensorDescription| {
-            let dtype = DType::from_oip(&tensor.datatype).ok_or_else(|| {
+            let other = tensor.tensorflow_type.map(DType::Other);
+            let dtype = other.or_else(|| DType::from_oip(&tensor.datatype)).ok_or_else(|| {
                 crate::Error::invalid(format!("Unknown datatype '{}' of '{}'", tensor.datatype, tensor.name))
             })?;
             let tensor_name = tensor.tensor_name.unwrap_or_else(|| tensor.name.clone());
@@ -158,7 +169,7 @@ impl TryFrom<SignatureDescription> for Signature {
             method_name: description.method_name,
             inputs: description.inputs.into_iter().map(read).collect::<crate::Result<_>>()?,
             outputs: description.outputs.into_iter().map(read).collect::<crate::Result<_>>()?,
-            ..Signature::default()
+            defaults: description.defaults.into_iter().map(|(name, value)| (name, value.into())).collect(),
         })
     }
 }

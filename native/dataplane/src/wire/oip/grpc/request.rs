@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::tensors::{Parts, put_tensors, read_tensors};
+use super::tensors::{Parts, put_tensor_parts, put_tensors, read_tensors};
 use crate::Result;
 use crate::wire::oip::{InferRequest, Parameters, RequestedOutput};
 use crate::wire::protobuf::{Fields, Value, field_len, map_entry, put_bytes, put_length, put_text, text};
@@ -74,6 +74,18 @@ pub struct InferCall<'a> {
 impl InferCall<'_> {
     /// Appends the serialized `ModelInferRequest`, with raw contents, to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.put_head(out);
+        put_tensors(out, 5, 7, self.inputs);
+    }
+
+    /// As [`InferCall::write`], but in parts: large tensors are not copied.
+    pub fn write_parts(&self, parts: &mut Vec<Bytes>) {
+        let mut out = Vec::with_capacity(256);
+        self.put_head(&mut out);
+        put_tensor_parts(parts, out, 5, 7, self.inputs);
+    }
+
+    fn put_head(&self, out: &mut Vec<u8>) {
         put_text(out, 1, self.model);
         put_text(out, 2, self.version);
         put_text(out, 3, self.id);
@@ -89,7 +101,6 @@ impl InferCall<'_> {
             put_length(out, 6, field_len(1, name.len()));
             put_bytes(out, 1, name.as_bytes());
         }
-        put_tensors(out, 5, 7, self.inputs);
     }
 }
 
@@ -221,8 +232,10 @@ mod tests {
                 inputs: &inputs,
                 outputs: &outputs,
             };
-            let mut out = Vec::new();
+            let (mut out, mut parts) = (Vec::new(), Vec::new());
             call.write(&mut out);
+            call.write_parts(&mut parts);
+            prop_assert_eq!(parts.concat(), out.clone());
             let request = read(&out.into()).unwrap();
             prop_assert_eq!((&*request.model, &*request.version, &*request.id), (&*model, &*version, "7"));
             prop_assert_eq!(&*request.parameters.signature_name, &*signature_name);

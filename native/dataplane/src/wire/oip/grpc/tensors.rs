@@ -9,7 +9,7 @@ use crate::wire::oip::raw::{put_raw, raw_len, read_raw};
 use crate::wire::protobuf::{
     Fields, Malformed, Value, field_len, put_bytes, put_length, put_varint, read_varint, text, varint_len,
 };
-use crate::wire::{Budget, DType, Shape, Tensor, Text, raw};
+use crate::wire::{Budget, DType, Data, Shape, Tensor, Text, raw};
 use crate::{Error, Result};
 
 /// `InferInputTensor` or `InferOutputTensor`, which look alike.
@@ -91,6 +91,40 @@ pub(super) type Parts<'a> = SmallVec<[&'a [u8]; 4]>;
 
 /// Writes descriptions as field `number` and their raw contents as field `raw_number`.
 pub(super) fn put_tensors(out: &mut Vec<u8>, number: u32, raw_number: u32, tensors: &[(&str, &Tensor)]) {
+    put_descriptions(out, number, tensors);
+    for (_, tensor) in tensors {
+        let length = raw_len(tensor);
+        out.reserve(length + 8);
+        put_length(out, raw_number, length);
+        put_raw(out, tensor);
+    }
+}
+
+/// Tensors of so many bytes are worth a part of their own.
+const LARGE: usize = 64 << 10;
+
+/// As [`put_tensors`], but as parts of a message: those of large tensors share their memory.
+pub(super) fn put_tensor_parts(
+    parts: &mut Vec<Bytes>,
+    mut out: Vec<u8>,
+    number: u32,
+    raw_number: u32,
+    tensors: &[(&str, &Tensor)],
+) {
+    put_descriptions(&mut out, number, tensors);
+    for (_, tensor) in tensors {
+        put_length(&mut out, raw_number, raw_len(tensor));
+        match &tensor.data {
+            Data::Fixed(bytes) if bytes.len() >= LARGE => {
+                parts.extend([std::mem::take(&mut out).into(), bytes.clone()]);
+            }
+            _ => put_raw(&mut out, tensor),
+        }
+    }
+    parts.push(out.into());
+}
+
+fn put_descriptions(out: &mut Vec<u8>, number: u32, tensors: &[(&str, &Tensor)]) {
     for (name, tensor) in tensors {
         let datatype = tensor.dtype.oip();
         let shape: usize = tensor.shape.iter().map(|&size| varint_len(size as u64)).sum();
@@ -99,11 +133,5 @@ pub(super) fn put_tensors(out: &mut Vec<u8>, number: u32, raw_number: u32, tenso
         put_bytes(out, 2, datatype.as_bytes());
         put_length(out, 3, shape);
         tensor.shape.iter().for_each(|&size| put_varint(out, size as u64));
-    }
-    for (_, tensor) in tensors {
-        let length = raw_len(tensor);
-        out.reserve(length + 8);
-        put_length(out, raw_number, length);
-        put_raw(out, tensor);
     }
 }

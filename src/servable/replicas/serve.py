@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from servable.replicas.process import ProcessLoader
 from servable.server.model_server import ModelServer
 from servable.settings import load_server_settings
 
@@ -34,6 +35,7 @@ def serve(models: str | Path | Mapping[str, str | Path], **settings: Any) -> Ite
         ...     client = servable.Client(f"http://{server.addresses.rest}")
         ...     client.predict("digits", images)
     """
-    with ModelServer(models, load_server_settings(settings).values) as server:
+    values = load_server_settings(settings).values
+    with ModelServer(models, values, isolated=ProcessLoader(values.engine_threads)) as server:
         server.wait_until_ready()
         yield server
