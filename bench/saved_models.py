@@ -1,8 +1,8 @@
 """SavedModels under measurement, made by TensorFlow in a process of its own: `python -m bench.saved_models FOLDER`.
 
 `mlp` is the very network of `models.mlp()`; `classify` is the same behind a serialized tf.Example. `lookup` looks words
-up in a table, `text` splits sentences into words first. `heavy` multiplies by a matrix of 300 MB. `large-0` and `large-1`
-hold 1 GB each and answer with classes of their own.
+up in a table, `text` splits sentences into words first. `heavy` multiplies by a matrix of 300 MB. `large-0` and
+`large-1` hold 1 GB each and answer with classes of their own.
 """
 
 from __future__ import annotations

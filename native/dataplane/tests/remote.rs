@@ -33,7 +33,7 @@ impl There {
         let mut settings = json!({"rest_address": "", "grpc_address": "127.0.0.1:0", "grpc_socket_path": socket,
             "io_threads": 1, "engine_threads": 2});
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let server = Server::start(serde_json::from_value(settings).unwrap(), None).unwrap();
+        let server = Server::start(serde_json::from_value(settings).unwrap(), None, None).unwrap();
         let snapshot = json!({"ready": true, "models": {"m": {"default": 1, "versions": {"1": {"servable": "s"}}}}});
         let servables = HashMap::from([("s".to_owned(), servable)]);
         server.apply(serde_json::from_value(snapshot).unwrap(), &servables).unwrap();
