@@ -28,7 +28,7 @@ def large() -> Path:
 
 def main(folder: Path) -> None:
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    import tensorflow as tf
+    import tensorflow as tf  # type: ignore[import-untyped]
 
     class Large(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
