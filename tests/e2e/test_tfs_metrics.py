@@ -15,6 +15,7 @@ import requests
 from contract.model_server_process import ModelServerProcess, models_config
 from servable.model.golden import GoldenExample, write_examples
 from servable.wire.tensors import as_tensor
+from servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(saved_models: Path, tfs: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """What the page says after two requests of each kind, one of them over REST, and one that is refused."""
+    """What the page says after requests of each kind over REST and gRPC, and some that are refused."""
     folder = tmp_path_factory.mktemp("metrics")
     version = shutil.copytree(saved_models / "half_plus_two" / "1", folder / "half" / "1")
     (version / "assets.extra").mkdir()
@@ -91,9 +92,16 @@ def page(saved_models: Path, tfs: SimpleNamespace, tmp_path_factory: pytest.Temp
         ask_over_rest(server)
         with server.channel() as channel:
             ask_over_grpc(tfs, tfs.prediction(channel))
-        yield Page(requests.get(f"{server.rest}/monitoring/prometheus/metrics", timeout=20).text)
+        # Requests are counted when their answers have been sent, and again when the log has been written.
+        assert eventually(lambda: read_page(server).value(f"{SERVING}request_count") >= 10)
+        assert eventually(lambda: read_page(server).value(f"{SERVING}request_log_count") >= 8)
+        yield read_page(server)
     finally:
         server.end()
+
+
+def read_page(server: ModelServerProcess) -> Page:
+    return Page(requests.get(f"{server.rest}/monitoring/prometheus/metrics", timeout=20).text)
 
 
 def ask_over_rest(server: ModelServerProcess) -> None:
