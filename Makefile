@@ -46,6 +46,7 @@ lint: $(STAMPS)/release $(STAMPS)/test $(STAMPS)/lint ## formats, lints, types, 
 	MYPYPATH=src $(BIN)/stubtest servable._native
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/container/Dockerfile
+	$(BIN)/shellcheck deploy/container/*.sh .ci/run
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/cargo-deny --log-level warn --workspace --locked check bans licenses sources

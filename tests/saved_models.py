@@ -142,7 +142,7 @@ def half_plus_two(folder: Path) -> None:
         x = v1.placeholder(tf.float32, [None, 1], name="x")
         y, from_example = a * x + b, a * parsed["x"] + b
         classes = v1.tile([["low", "high"]], [v1.shape(from_example)[0], 1])
-        scores = v1.concat([-from_example, from_example], 1)
+        scores = v1.concat([2.0 * from_example, from_example], 1)
         session.run(v1.global_variables_initializer())
         build = v1.saved_model.signature_def_utils
         info = v1.saved_model.build_tensor_info

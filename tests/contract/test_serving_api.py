@@ -29,7 +29,7 @@ def test_every_method_of_googles_client_is_answered(saved_models: Path, tmp_path
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "predict": [[2.5], [3.0], [4.5]],
-        "classify": [["low", -2.5], ["high", 2.5]],
+        "classify": [["low", 5.0], ["high", 2.5]],
         "regress": [2.5, 4.5],
         "multi_inference": ["classification_result", "regression_result"],
         "metadata": ["classify", "regress", "serving_default", "variable"],

@@ -140,7 +140,7 @@ def test_classify_and_regress_parse_examples_inside_the_graph(
     url = f"http://{server.addresses.rest}/v1/models/half_plus_two"
     examples = [{"x": 1.0}, {"x": 5.0}]
     found = requests.post(f"{url}:classify", json={"signature_name": "classify", "examples": examples}, timeout=20)
-    assert found.json() == {"results": [[["low", -2.5], ["high", 2.5]], [["low", -4.5], ["high", 4.5]]]}
+    assert found.json() == {"results": [[["low", 5.0], ["high", 2.5]], [["low", 9.0], ["high", 4.5]]]}
     found = requests.post(f"{url}:regress", json={"signature_name": "regress", "examples": examples}, timeout=20)
     assert found.json() == {"results": [2.5, 4.5]}
     request = tfs.inference.MultiInferenceRequest()

@@ -434,3 +434,16 @@ def test_versions_kept_by_the_policy_are_not_touched_by_a_swap(swap):
             m.loaded(version)
     assert "unload m/2" not in m.log
     assert m.route().available == (3, 2)
+
+
+def test_a_version_that_served_and_then_failed_with_other_files_is_not_tried_again_with_the_old_ones() -> None:
+    m = Stepped(SWAP_POLICIES["resource"], max_load_retries=0)
+    m.serve(2)
+    m.want(3, fallbacks=(place(2, look="changed"),))
+    m.ended(2)
+    m.failed(3, permanent=True)
+    m.failed(2, permanent=True)
+    assert m.take_log() == ["unload m/2", "load m/3", "load m/2"]
+    m.want(1)
+    m.failed(1, permanent=True)
+    assert m.take_log() == ["load m/1"]

@@ -60,6 +60,12 @@ def test_flags_for_threads_win_over_the_session_config(tmp_path: Path) -> None:
     assert found.tensorflow.session_config == b"\x28\x03\x28\xc8\x01"
 
 
+def test_only_bfloat16_is_a_precision() -> None:
+    assert options("--mixed_precision=bfloat16").tensorflow.session_config == b"\x52\x05\x52\x03\xf8\x01\x01"
+    with pytest.raises(InvalidArgument, match="may be bfloat16, not half"):
+        options("--mixed_precision=half")
+
+
 @pytest.mark.tensorflow
 def test_a_session_config_that_is_none_is_told_as_upstream_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -264,6 +264,8 @@ impl Routes {
     /// Prometheus lines about states, loads and memory, which only the routes know.
     pub fn write_metrics(&self, page: &mut String) {
         page.push_str(&self.metrics);
+        head(page, "servable_ready", "gauge", "1 once every model that is wanted has a version that answers");
+        let _ = writeln!(page, "servable_ready {}", i32::from(self.ready));
         head(page, "servable_model_state", "gauge", "1 for the state that a version is in");
         for (name, model) in &self.models {
             for status in &model.status {

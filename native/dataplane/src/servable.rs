@@ -1,5 +1,6 @@
 //! A servable: what an engine has loaded for one version, its measured pace, and its end.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::engine::{Call, Concurrency, Engine};
 use crate::memory;
-use crate::wire::{Signatures, Tensor};
+use crate::wire::{Signature, Signatures, Tensor};
 
 /// Shared by everything that may send requests to it; the engine is unloaded when the last owner lets go.
 pub struct Servable {
@@ -16,13 +17,24 @@ pub struct Servable {
     engine: Option<Box<dyn Engine>>,
     pace: Pace,
     load_time: Duration,
+    /// Signatures made of several, by their names.
+    joint: Mutex<HashMap<String, Arc<Signature>>>,
     ended: Arc<Latch>,
 }
+
+/// Signatures made of several that are kept at one time.
+const MAX_JOINT: usize = 64;
 
 impl Servable {
     /// Takes over what an engine has loaded in `load_time`.
     pub fn new(engine: Box<dyn Engine>, load_time: Duration) -> Arc<Servable> {
-        Arc::new(Servable { engine: Some(engine), pace: Pace::default(), load_time, ended: Arc::default() })
+        Arc::new(Servable {
+            engine: Some(engine),
+            pace: Pace::default(),
+            load_time,
+            joint: Mutex::default(),
+            ended: Arc::default(),
+        })
     }
 
     pub fn load_time(&self) -> Duration {
@@ -39,6 +51,25 @@ impl Servable {
 
     pub fn signatures(&self) -> &Signatures {
         self.engine().signatures()
+    }
+
+    /// One signature that does the work of several in one run: always the same one for the same several, so that
+    /// requests for it can share a batch. `None` where the engine has none, or they take different things.
+    pub fn joint(&self, signatures: &[&Signature]) -> Option<Arc<Signature>> {
+        if signatures.len() < 2 || !self.engine().joins_signatures() {
+            return None;
+        }
+        let joint = Signature::joint(signatures)?;
+        let mut known = self.joint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.get(&joint.name) {
+            return Some(same.clone());
+        }
+        if known.len() >= MAX_JOINT {
+            known.clear();
+        }
+        let joint = Arc::new(joint);
+        known.insert(joint.name.clone(), joint.clone());
+        Some(joint)
     }
 
     pub fn footprint(&self) -> u64 {

@@ -67,6 +67,9 @@ class Model:
             if self._aspired.keys() != before.keys() and (serving := self._available()):
                 self._replaced = {number: self._versions[number].place for number in serving}
             named = {place.version: place for place in aspired.fallbacks}
+            # What the source says of a version later is newer than what served.
+            newer = self._aspired | named
+            self._replaced = {number: newer.get(number, place) for number, place in self._replaced.items()}
             self._fallbacks = {
                 number: place for number, place in (self._replaced | named).items() if number not in self._aspired
             }

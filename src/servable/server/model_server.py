@@ -17,6 +17,7 @@ from servable.lifecycle import (
     SWAP_POLICIES,
     FolderSource,
     FoldersSource,
+    KeepingSource,
     ListSource,
     Load,
     Manager,
@@ -133,7 +134,7 @@ class ModelServer:
         else:
             source, folders = _source(models, self.settings, self._policy_of)
             places = places_of(source, models)
-        self._source = WithheldSource(source)
+        self._source = WithheldSource(KeepingSource(source, self._keeps))
         self.repository = Repository(weakref.ref(self), places, self.settings)
         self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
@@ -399,6 +400,9 @@ class ModelServer:
 
     def _settings_of(self, model: str) -> ModelSettings:
         return self._model_settings.last(self._folders.get(model))
+
+    def _keeps(self, model: str) -> bool:
+        return self._settings_of(model).versions_always_present
 
     def _settings_of_version(self, model: str, version: int) -> ModelSettings:
         return self._version_settings.get((model, version)) or self._settings_of(model)

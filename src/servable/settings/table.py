@@ -36,6 +36,12 @@ class PerModelSettings:
         "which versions to serve: latest, latest:N, all, or their numbers",
         section="Models and versions",
     )
+    versions_always_present: bool = _setting(
+        False,
+        kinds.BOOL,
+        "keep what is loaded when the folder of a model holds no version any more; else it is unloaded",
+        section="Models and versions",
+    )
     swap_policy: str = _setting(
         "availability",
         kinds.choice("availability", "resource", "auto"),

@@ -128,7 +128,7 @@ FLAGS = (
     Flag("enable_profiler", True, "Enable the profiler service.", accepted="there is no profiler service"),
     Flag("enable_grpc_healthcheck_service", False, "Enable gRPC health checks.", accepted="it is always there"),
     Flag("enable_serialization_as_tensor_content", False, "Answer Predict in tensor_content."),
-    Flag("mixed_precision", "", "Precision, e.g. bfloat16.", accepted=_NO_TENSORFLOW),
+    Flag("mixed_precision", "", "bfloat16: let oneDNN compute in it where that is faster."),
     Flag("xla_cpu_compilation_enabled", False, "Enable XLA:CPU.", accepted=_NO_TENSORFLOW),
     Flag("xla_gpu_compilation_enabled", False, "Enable XLA:GPU.", accepted=_NO_TENSORFLOW),
     Flag("thread_pool_factory_config_file", "", "Text ThreadPoolConfig.", accepted=_ONE_POOL),

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 _MAX_BODY = 2**31 - 1
 _MAX_QUEUED = 4 << 30
 _LONGEST_S = 366 * 86400.0
+# ConfigProto's graph_options { rewrite_options { auto_mixed_precision_onednn_bfloat16: ON } }.
+_BFLOAT16 = b"\x52\x05\x52\x03\xf8\x01\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +151,27 @@ def _tensorflow(flags: Mapping[str, Any]) -> TensorFlowOptions:
 
 
 def _session_config(flags: Mapping[str, Any]) -> bytes:
-    """The session config's file, with the threads behind it that flags ask for: these win."""
+    """The session config's file, and behind it, so that they win, the threads and the precision that flags ask for."""
+    config = _session_config_file(flags)
+    for field, name in ((2, "tensorflow_intra_op_parallelism"), (5, "tensorflow_inter_op_parallelism")):
+        if config and (threads := _threads(flags, name, 0)):
+            config += bytes([field << 3]) + varint(threads)
+    if flags["mixed_precision"]:
+        if flags["mixed_precision"] != "bfloat16":
+            raise InvalidArgument(f"mixed_precision may be bfloat16, not {flags['mixed_precision']}")
+        config += _BFLOAT16
+    return config
+
+
+def _session_config_file(flags: Mapping[str, Any]) -> bytes:
     path = flags["tensorflow_session_config_file"]
     if not path or flags["platform_config_file"]:
         return b""
     try:
-        config = read_session_config(path)
+        return read_session_config(path)
     except InvalidArgument as error:
         print(f"Error parsing text-format tensorflow.ConfigProto: {error}", file=sys.stderr)  # noqa: T201
         raise InvalidArgument(f"Invalid protobuf file: '{path}'") from None
-    for field, name in ((2, "tensorflow_intra_op_parallelism"), (5, "tensorflow_inter_op_parallelism")):
-        if threads := _threads(flags, name, 0):
-            config += bytes([field << 3]) + varint(threads)
-    return config
 
 
 def _grpc_tls(path: str) -> GrpcTlsFile | None:

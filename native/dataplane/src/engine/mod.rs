@@ -47,6 +47,12 @@ pub trait Engine: Send + Sync {
     /// the model can take are errors of the engine, not of the caller's checks.
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>>;
 
+    /// Whether `run` also takes signatures that are made of several of its own with the same inputs, see
+    /// [`Signature::joint`].
+    fn joins_signatures(&self) -> bool {
+        false
+    }
+
     /// Bytes of memory held, as well as the engine can tell.
     fn footprint(&self) -> u64;
 

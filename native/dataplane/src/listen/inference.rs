@@ -151,8 +151,7 @@ pub(super) async fn grpc(core: &Core, call: &Call, method: Method, account: &mut
     Ok(frame)
 }
 
-/// MultiInference: several signatures of one version on the same examples. Each signature is a run of its own, since an
-/// engine's call is of one signature; the examples are shared.
+/// MultiInference: several signatures of one version on the same examples, in one run where the engine can do that.
 pub(super) async fn multi(core: &Core, call: &Call, account: &mut Account) -> Result<Vec<u8>> {
     let mut budget = Budget::new(core.tensor_budget());
     let request = MultiInferenceRequest::read(&call.message, &mut budget)?;
@@ -165,14 +164,41 @@ pub(super) async fn multi(core: &Core, call: &Call, account: &mut Account) -> Re
     let (examples, rows) = tensor(request.input.examples(&mut budget)?)?;
     version.metrics.examples(rows);
     let mut frame = framed(128 * runs.len());
-    for run in &runs {
-        let answer = run.infer(core, &version, examples.clone(), call.deadline).await?;
-        write_inference_result(&mut frame, &run.results(&answer, rows)?, run.answered(&version));
+    let answers = infer_all(core, &version, &runs, examples, call.deadline).await?;
+    for (run, answer) in runs.iter().zip(&answers) {
+        write_inference_result(&mut frame, &run.results(answer, rows)?, run.answered(&version));
     }
     if let Some(first) = runs.first() {
         log_message(&version, first, Kind::MultiInference, call, &frame);
     }
     Ok(frame)
+}
+
+/// What several runs on the same examples give, one answer for each.
+async fn infer_all(
+    core: &Core,
+    version: &Arc<Version>,
+    runs: &[Run],
+    examples: Tensor,
+    deadline: Option<Instant>,
+) -> Result<Vec<Answer>> {
+    let signatures: Vec<&Signature> = runs.iter().map(|run| run.signature.as_ref()).collect();
+    let Some(joint) = version.servable().joint(&signatures) else {
+        let mut answers = Vec::with_capacity(runs.len());
+        for run in runs {
+            answers.push(run.infer(core, version, examples.clone(), deadline).await?);
+        }
+        return Ok(answers);
+    };
+    let mut outputs = Outputs::new();
+    let mut before = 0;
+    for run in runs {
+        outputs.extend(run.outputs.iter().map(|index| before + index));
+        before += run.signature.outputs.len();
+    }
+    let task = Task::new(joint, vec![examples], outputs, deadline).of_api(Api::MultiInference);
+    let mut found = dispatch::infer(core, version, task).await?.outputs.into_iter();
+    Ok(runs.iter().map(|run| Answer { outputs: found.by_ref().take(run.outputs.len()).collect() }).collect())
 }
 
 fn log_message(version: &Version, run: &Run, kind: Kind, call: &Call, frame: &[u8]) {

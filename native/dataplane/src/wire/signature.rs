@@ -45,6 +45,23 @@ impl Signature {
         self.outputs.iter().position(|spec| spec.name == name)
     }
 
+    /// One signature with the outputs of several, one after the other, and what they all take. `None` where they take
+    /// different things.
+    pub fn joint(signatures: &[&Signature]) -> Option<Signature> {
+        let (first, others) = signatures.split_first()?;
+        if others.iter().any(|other| other.inputs != first.inputs) {
+            return None;
+        }
+        let names: Vec<&str> = signatures.iter().map(|signature| signature.name.as_str()).collect();
+        Some(Signature {
+            // No signature of a model has such a name.
+            name: names.join("\0"),
+            inputs: first.inputs.clone(),
+            outputs: signatures.iter().flat_map(|signature| &signature.outputs).cloned().collect(),
+            ..Signature::default()
+        })
+    }
+
     /// Whether tensors on the wire can be all that it takes and gives. SavedModels also list operations that no client
     /// calls, such as the one that initialises them.
     pub fn is_callable(&self) -> bool {
@@ -149,6 +166,27 @@ impl TryFrom<SignatureDescription> for Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signatures_that_take_the_same_are_joined() {
+        let spec = |name: &str| TensorSpec {
+            name: name.to_owned(),
+            tensor_name: name.to_owned(),
+            dtype: DType::F32,
+            shape: None,
+        };
+        let signature = |name: &str, input: &str, output: &str| Signature {
+            name: name.to_owned(),
+            inputs: vec![spec(input)],
+            outputs: vec![spec(output)],
+            ..Signature::default()
+        };
+        let (a, b, other) = (signature("a", "x", "y"), signature("b", "x", "z"), signature("c", "w", "z"));
+        let joint = Signature::joint(&[&a, &b]).unwrap();
+        assert_eq!((joint.inputs, joint.outputs), (vec![spec("x")], vec![spec("y"), spec("z")]));
+        assert_eq!(Signature::joint(&[&a, &other]), None);
+        assert_eq!(Signature::joint(&[]), None);
+    }
 
     #[test]
     fn a_signature_is_found_by_its_address_or_by_its_name() {

@@ -167,13 +167,20 @@ impl Engine for TensorFlowEngine {
 
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>> {
         check_dtypes(call)?;
-        let ends = &self.ends[self.signatures.position(call.signature)?];
-        let found = self.fetch(ends, call)?;
+        let found = match self.signatures.position(call.signature) {
+            Ok(index) => self.fetch(&self.ends[index], call)?,
+            // Made of several.
+            Err(_) => self.fetch(&Ends::find(&self.session, call.signature), call)?,
+        };
         found
             .into_iter()
             .zip(call.outputs)
             .map(|(tensor, &index)| tensor::from_tensorflow(tensor, &call.signature.outputs[index].name))
             .collect()
+    }
+
+    fn joins_signatures(&self) -> bool {
+        true
     }
 
     fn footprint(&self) -> u64 {

@@ -96,9 +96,12 @@ fn read_texts(tensor: &OwnedTensor, shape: Shape) -> Result<Tensor> {
     if bytes.len() < count * size_of::<TString>() {
         return Err(Error::internal("TensorFlow gave a string tensor that is too short"));
     }
-    // SAFETY: a string tensor is an array of strings laid out like this, aligned by TensorFlow, and it outlives the
-    // slice.
-    let strings = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<TString>(), count) };
+    let strings: &[TString] = match count {
+        0 => &[],
+        // SAFETY: a string tensor is an array of strings laid out like this, aligned by TensorFlow, and it outlives the
+        // slice.
+        _ => unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) },
+    };
     // SAFETY: the strings belong to a tensor that lives and is not written to.
     let texts: Vec<&[u8]> = strings.iter().map(|text| unsafe { text.as_bytes() }).collect();
     let mut characters = Bytes::from(texts.concat());
