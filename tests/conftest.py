@@ -67,6 +67,8 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     options = [f"-I{PROTO}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
     assert protoc.main(["protoc", *options, *files]) == 0
+    # Without it the package tensorflow-serving-api would be found first.
+    (folder / "tensorflow_serving" / "__init__.py").touch()
     sys.path.insert(0, str(folder))
 
     def apis(name: str) -> Any:

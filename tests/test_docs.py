@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from servable.tfserving.flags import FLAGS
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -43,3 +45,17 @@ def test_links_to_other_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+def test_the_guide_for_users_of_tensorflow_serving_has_every_flag() -> None:
+    guide = (DOCS / "guides" / "from-tensorflow-serving.md").read_text()
+    flags = re.findall(r"`--([a-z_]+)(?:=\w+)?`", guide)
+    assert {flag.name for flag in FLAGS} - set(flags) == set()
+
+
+def test_every_setting_that_the_guide_names_is_one() -> None:
+    guide = (DOCS / "guides" / "from-tensorflow-serving.md").read_text()
+    table = guide.partition("| flag | setting |")[2].partition("\n\n")[0]
+    named = {flag for row in table.splitlines() for flag in re.findall(r"--[a-z][a-z-]+", row.rpartition(" | ")[2])}
+    known = set(re.findall(r"--[a-z][a-z-]+", (DOCS / "reference" / "commands.md").read_text()))
+    assert named - known == set()

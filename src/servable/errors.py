@@ -3,7 +3,7 @@
     ServableError
     ├── InvalidArgument        the call cannot be right, whatever the state: mend it
     │   ├── SettingsError      a setting, flag, variable or file is wrong
-    │   ├── ManifestError      a version's `servable.json` or golden examples cannot be read
+    │   ├── ManifestError      a version's `servable.json` or golden examples cannot be used
     │   └── ConversionError    a trained model cannot be turned into a version
     ├── NotFound               no such model, version, label or signature
     ├── AlreadyExists          the version number is taken
@@ -19,6 +19,7 @@
     ├── Unavailable            not now: starting, stopping, or gone; has `retry_after`
     ├── DeadlineExceeded       took longer than it was given
     ├── Unimplemented          known, not supported
+    ├── DataLoss               a file is damaged beyond reading
     └── Internal               a fault of ours, or of the model's own code
 
 The names are those of the canonical status codes (https://grpc.io/docs/guides/status-codes/) where there is one.
@@ -159,6 +160,12 @@ class Unimplemented(ServableError):
     code = "unimplemented"
     grpc_status = 12
     http_status = 501
+
+
+class DataLoss(ServableError):
+    code = "data_loss"
+    grpc_status = 15
+    http_status = 500
 
 
 class Internal(ServableError):

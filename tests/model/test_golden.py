@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from servable.errors import GoldenMismatch, InvalidArgument, ManifestError, NotFound, Unimplemented
+from servable.errors import DataLoss, GoldenMismatch, InvalidArgument, ManifestError, NotFound, Unimplemented
 from servable.model.golden import FILE_NAME, GoldenExample, check, read_examples, require, write_examples
 from servable.wire.examples import CLASSIFY, REGRESS, write_input
 from servable.wire.predict import ModelSpec
@@ -77,7 +77,7 @@ def test_the_thousand_and_first_record_is_refused(tmp_path):
 def test_a_damaged_file_is_refused_with_its_path(tmp_path):
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / FILE_NAME).write_bytes(b"not a record file at all")
-    with pytest.raises(ManifestError, match=r"tf_serving_warmup_requests.*TFRecord"):
+    with pytest.raises(DataLoss, match=r"tf_serving_warmup_requests.*TFRecord"):
         read_examples(tmp_path)
 
 

@@ -82,7 +82,8 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
 
     Raises:
         NotFound: There is no such folder.
-        ManifestError: Manifest, golden examples or files are damaged.
+        ManifestError: Manifest, golden examples or files are not what they have to be.
+        DataLoss: The file of the golden examples is damaged.
         Unimplemented: No engine of this build runs the format.
         EngineMissing: The engine's package is not installed.
         GoldenMismatch: It does not answer as it did when it was saved. Message: a table of where and how much.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from servable.errors import GoldenMismatch, InvalidArgument, ManifestError, Unimplemented
+from servable.errors import DataLoss, GoldenMismatch, InvalidArgument, ManifestError, Unimplemented
 from servable.model.compare import Report, compare, join
 from servable.model.signatures import DEFAULT_SIGNATURE
 from servable.wire.examples import read_examples_log
@@ -21,8 +21,9 @@ from servable.wire.tensors import Tensor
 from servable.wire.tfrecord import read_records, write_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from servable.model.tolerance import Tolerance
     from servable.wire.examples import Classes, ExamplesCall
@@ -84,7 +85,8 @@ def read_examples(folder: Path) -> list[GoldenExample]:
     """The golden examples of a version's folder; none where the file is missing.
 
     Raises:
-        ManifestError: The file is damaged, is no TFRecord of PredictionLogs, or is over a limit.
+        DataLoss: The file is damaged, or is no TFRecord. In TensorFlow Serving's words.
+        ManifestError: It holds what are no PredictionLogs, or is over a limit.
         Unimplemented: It holds a call other than Predict, Classify, Regress and MultiInference.
     """
     path = folder / FILE_NAME
@@ -93,7 +95,7 @@ def read_examples(folder: Path) -> list[GoldenExample]:
         if path.stat().st_size > MAX_BYTES:
             raise ManifestError(f"{path} is over the limit of {MAX_BYTES >> 20} MiB")
         with path.open("rb") as file:
-            for count, record in enumerate(read_records(file, max_bytes=MAX_BYTES)):
+            for count, record in enumerate(_records(file)):
                 if count == MAX_RECORDS:
                     raise ManifestError(f"{path} holds more than {MAX_RECORDS} records")
                 examples += decode_record(record)
@@ -105,6 +107,14 @@ def read_examples(folder: Path) -> list[GoldenExample]:
         kind = Unimplemented if isinstance(error, Unimplemented) else ManifestError
         raise kind(f"{path}: {error}", hint=error.hint) from error
     return examples
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        yield from read_records(file, max_bytes=MAX_BYTES)
+    except InvalidArgument as error:
+        asked = "Please verify your warmup data is in TFRecord format."
+        raise DataLoss(f"Failed to read a record from {file.name}: {error}. {asked}") from error
 
 
 def decode_record(record: bytes) -> list[GoldenExample]:

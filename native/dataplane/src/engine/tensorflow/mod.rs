@@ -7,6 +7,7 @@ mod api;
 mod config;
 pub(super) mod signatures;
 mod tensor;
+mod variables;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +96,7 @@ impl TensorFlowEngine {
             }
             loaded => loaded?,
         };
+        variables::check(folder, &meta_graph)?;
         let signatures = signatures::read_signatures(&meta_graph)?;
         let ends = signatures.iter().map(|signature| Ends::find(&session, signature)).collect();
         let footprint = footprint(resident_before, folder);

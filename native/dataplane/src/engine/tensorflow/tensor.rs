@@ -88,6 +88,10 @@ impl AsRef<[u8]> for Numbers {
 
 fn read_texts(tensor: &OwnedTensor, shape: Shape) -> Result<Tensor> {
     let count = element_count(&shape)?;
+    if count == 0 {
+        // Where there are no strings, their address need not be one.
+        return Tensor::strings(shape, Vec::new());
+    }
     let bytes = tensor.bytes();
     if bytes.len() < count * size_of::<TString>() {
         return Err(Error::internal("TensorFlow gave a string tensor that is too short"));
