@@ -19,6 +19,7 @@ from servable.lifecycle import (
     VersionPath,
     VersionStatus,
 )
+from servable.lifecycle.eviction import Use
 
 GiB = 1 << 30
 
@@ -87,6 +88,14 @@ class Stepped:
         failure = Failure(3 if permanent else 14, f"version {version} is broken", permanent)
         self.manager.load_failed(model, version, failure, self.now)
         self.step()
+
+    def demand(self, *models: str) -> None:
+        """Requests wait for these models."""
+        self.manager.demanded(models, self.now)
+        self.step()
+
+    def use(self, model: str, *, idle: float = 0.0, in_flight: int = 0) -> None:
+        self.manager.used({model: Use(idle, in_flight)}, self.now)
 
     def ended(self, version: int, *, model: str = "m") -> None:
         self.loader.unloads.remove((model, version))

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::batch::queue::{Batching, timed_out};
 use crate::batch::{Limits, Queue};
-use crate::metrics::{InFlight, Metrics, VersionMetrics, escaped, head};
+use crate::demand::Demand;
+use crate::metrics::{Held, InFlight, Metrics, VersionMetrics, escaped, head};
 use crate::request_log::{LogSettings, ModelLog, RequestLogs};
 use crate::servable::Servable;
 use crate::wire::{VersionState, VersionStatus};
@@ -51,6 +52,12 @@ pub struct ModelSnapshot {
     /// A swap is under way: requests that find no version wait for the next snapshot.
     #[serde(default)]
     pub hold: bool,
+    /// The versions that are loaded as soon as a request waits for one of them: the model was unloaded to make room.
+    #[serde(default)]
+    pub on_demand: Vec<i64>,
+    /// Why no version could be loaded when one was asked for.
+    #[serde(default)]
+    pub failure: Option<FailureSnapshot>,
     #[serde(default)]
     pub versions: BTreeMap<String, VersionSnapshot>,
     /// How requests are logged; none are without it.
@@ -58,6 +65,26 @@ pub struct ModelSnapshot {
     pub request_log: Option<LogSettings>,
     #[serde(default)]
     pub status: Vec<StatusSnapshot>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureSnapshot {
+    pub message: String,
+    /// Seconds after which it is tried again where it is asked for; absent where it is not.
+    #[serde(default)]
+    pub retry_s: Option<f64>,
+}
+
+impl FailureSnapshot {
+    fn error(&self, model: &str) -> Error {
+        let error = Error::new(Code::Unavailable, format!("Model {model} cannot be loaded: {}", self.message))
+            .with_reason("load_failed");
+        match self.retry_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            Some(pause) => error.with_retry_after(pause),
+            None => error,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,6 +172,8 @@ pub struct Model {
     versions: HashMap<i64, Arc<Version>>,
     labels: HashMap<String, i64>,
     hold: bool,
+    on_demand: Vec<i64>,
+    failure: Option<FailureSnapshot>,
 }
 
 impl Model {
@@ -164,6 +193,33 @@ impl Model {
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         numbers
     }
+
+    /// Whether a request for this version is to wait.
+    fn holds(&self, choice: Choice<'_>) -> bool {
+        let will_come = |number| self.on_demand.is_empty() || self.on_demand.contains(&number);
+        self.hold && !matches!(choice, Choice::Specific(number) if !will_come(number))
+    }
+
+    /// How it was used: not at all where no version answers.
+    fn usage(&self, now: Instant) -> Option<Usage> {
+        let newest = self.versions.values().filter_map(|version| version.metrics.idle(now)).min();
+        let in_flight = self.versions.iter().map(|(number, version)| {
+            // The routes hold each version once, and the default one twice.
+            let own = 1 + usize::from(self.default.as_ref().is_some_and(|default| default.number == *number));
+            Arc::strong_count(version).saturating_sub(own)
+        });
+        (!self.versions.is_empty())
+            .then(|| Usage { idle_s: newest.map(|idle| idle.as_secs_f64()), in_flight: in_flight.sum() })
+    }
+}
+
+/// How a model is used.
+#[derive(Debug, Serialize)]
+pub struct Usage {
+    /// Seconds since a request was answered; absent if none was.
+    pub idle_s: Option<f64>,
+    /// Requests that have one of its versions.
+    pub in_flight: usize,
 }
 
 /// Which version a request asks for.
@@ -187,7 +243,10 @@ pub struct Routes {
 enum Lookup {
     Found(Arc<Version>),
     /// Wait for the next snapshot; the error is for those who have waited long enough.
-    Hold(Error),
+    Hold {
+        missing: Error,
+        on_demand: bool,
+    },
 }
 
 impl Routes {
@@ -244,7 +303,11 @@ impl Routes {
             return Ok(Lookup::Found(version.clone()));
         }
         let missing = self.missing(name, choice);
-        if model.is_some_and(|model| model.hold) { Ok(Lookup::Hold(missing)) } else { Err(missing) }
+        match model {
+            Some(model) if model.holds(choice) => Ok(Lookup::Hold { missing, on_demand: !model.on_demand.is_empty() }),
+            Some(Model { failure: Some(failure), .. }) => Err(failure.error(name)),
+            _ => Err(missing),
+        }
     }
 
     fn missing(&self, name: &str, choice: Choice<'_>) -> Error {
@@ -342,6 +405,8 @@ impl Compiler<'_> {
             versions,
             labels: described.labels,
             hold: described.hold,
+            on_demand: described.on_demand,
+            failure: described.failure,
         })
     }
 
@@ -407,6 +472,8 @@ pub struct Router {
     revision: watch::Sender<u64>,
     held: AtomicI64,
     max_held: i64,
+    waits: Held,
+    demand: Demand,
     io_threads: usize,
     logs: RequestLogs,
     /// Held while a snapshot is applied; true once none may be any more.
@@ -421,6 +488,8 @@ impl Router {
             revision: watch::Sender::new(0),
             held: AtomicI64::new(0),
             max_held,
+            waits: Held::default(),
+            demand: Demand::default(),
             io_threads,
             logs: RequestLogs::default(),
             closed: Mutex::new(false),
@@ -454,7 +523,25 @@ impl Router {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.routes.store(Arc::default());
         self.wake();
+        self.demand.close();
         self.logs.close();
+    }
+
+    /// The models that requests wait for.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
+    /// How each model that answers is used.
+    pub fn usage(&self) -> BTreeMap<String, Usage> {
+        let (routes, now) = (self.routes.load(), Instant::now());
+        let used = routes.models.iter();
+        used.filter_map(|(name, model)| Some((name.clone(), model.usage(now)?))).collect()
+    }
+
+    /// Prometheus lines about requests that were held.
+    pub fn write_metrics(&self, page: &mut String) {
+        self.waits.write(page);
     }
 
     /// The request logs of all models.
@@ -476,22 +563,24 @@ impl Router {
         self.revision.subscribe()
     }
 
-    /// The version for a request. During a swap that unloads first, waits for the new version until the deadline.
+    /// The version for a request. During a swap that unloads first, and of a model that is loaded on demand, waits for it
+    /// until the deadline.
     ///
     /// # Errors
     /// `NOT_FOUND` and `INVALID_ARGUMENT` as TensorFlow Serving says them; `RESOURCE_EXHAUSTED` when too many wait;
-    /// `DEADLINE_EXCEEDED` when the new version did not come in time.
+    /// `DEADLINE_EXCEEDED` when the new version did not come in time; `UNAVAILABLE` when it cannot be loaded.
     pub async fn resolve(&self, model: &str, choice: Choice<'_>, deadline: Option<Instant>) -> Result<Arc<Version>> {
         // Bound first: a guard that lived on while the request waits would keep the old version from unloading.
         let found = self.routes.load().find(model, choice)?;
         match found {
             Lookup::Found(version) => Ok(version),
-            Lookup::Hold(_) => self.hold(model, choice, deadline).await,
+            Lookup::Hold { .. } => self.hold(model, choice, deadline).await,
         }
     }
 
     async fn hold(&self, model: &str, choice: Choice<'_>, deadline: Option<Instant>) -> Result<Arc<Version>> {
         let _held = InFlight::new(&self.held, 1);
+        let _wait = self.waits.begin();
         if self.held.load(Ordering::Relaxed) > self.max_held {
             return Err(Error::new(
                 Code::ResourceExhausted,
@@ -506,7 +595,12 @@ impl Router {
             revisions.borrow_and_update();
             let missing = match self.routes.load().find(model, choice)? {
                 Lookup::Found(version) => return Ok(version),
-                Lookup::Hold(missing) => missing,
+                Lookup::Hold { missing, on_demand } => {
+                    if on_demand {
+                        self.demand.note(model);
+                    }
+                    missing
+                }
             };
             let next = revisions.changed();
             let changed = match deadline {
