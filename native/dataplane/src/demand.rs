@@ -26,13 +26,13 @@ impl Demand {
         }
     }
 
-    /// The models that were noted since the last call, by name; waits for the first one. Empty after `timeout`, and once
+    /// The models that were noted since the last call, by name; waits for the first one. Empty after `timeout`, None once
     /// closed.
-    pub fn wait(&self, timeout: Duration) -> Vec<String> {
+    pub fn wait(&self, timeout: Duration) -> Option<Vec<String>> {
         let waits = |state: &mut State| state.names.is_empty() && !state.closed;
         let waited = self.came.wait_timeout_while(self.lock(), timeout, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.names).into_iter().collect()
+        (!state.closed).then(|| std::mem::take(&mut state.names).into_iter().collect())
     }
 
     /// Nobody will be waited for any more.
@@ -56,8 +56,8 @@ mod tests {
     fn a_model_that_many_wait_for_is_told_once() {
         let demand = Demand::default();
         ["b", "a", "b"].into_iter().for_each(|model| demand.note(model));
-        assert_eq!(demand.wait(Duration::ZERO), ["a", "b"]);
-        assert!(demand.wait(Duration::ZERO).is_empty());
+        assert_eq!(demand.wait(Duration::ZERO).unwrap(), ["a", "b"]);
+        assert!(demand.wait(Duration::ZERO).unwrap().is_empty());
     }
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| demand.wait(Duration::from_secs(60)));
             demand.close();
-            assert!(waiting.join().unwrap().is_empty());
+            assert!(waiting.join().unwrap().is_none());
         });
     }
 }

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from servable.lifecycle.model import Model
 
+_MIB = 1 << 20
+
 
 class Room(Enum):
     """Whether a model can be loaded."""
@@ -105,6 +107,7 @@ class Demand:
         used = self.memory().used + promised
         budget = self._budget
         if budget is None or used + needed <= budget:
+            model.note = ""
             return Room.FREE
         short = used + needed - budget - sum(each.leaving for each in self._models.values())
         if short <= 0:
@@ -113,7 +116,10 @@ class Demand:
         victims = choose_victims(candidates, short)
         if not victims and not only_idle and model.memory - model.leaving + needed > budget:
             # Larger than the budget by itself: it is loaded when it is alone.
-            model.note = f"It needs about {needed} bytes, memory_budget is {budget}: it is loaded when no other model is"
+            model.note = (
+                f"It needs about {needed / _MIB:.0f} MiB and memory_budget is {budget / _MIB:.0f} MiB: "
+                "it is loaded when no other model is"
+            )
             if used == model.memory and not model.leaving:
                 return Room.FREE
             victims = tuple(each.model for each in candidates)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from servable.engines.load import Loaded
-    from servable.lifecycle import Aspired, Manager, ModelOptions, Routes
+    from servable.lifecycle import Aspired, Manager, ModelOptions, Routes, Use
     from servable.server.publish import LoadedVersions
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class _Demanded:
+    models: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _PublishAgain:
     pass
 
@@ -58,7 +63,7 @@ class _Stop:
     pass
 
 
-_Event = _Wanted | _LoadDone | _Ended | _PublishAgain | _Stop
+_Event = _Wanted | _LoadDone | _Ended | _Demanded | _PublishAgain | _Stop
 
 
 class Driver:
@@ -69,6 +74,7 @@ class Driver:
         load: Loads one version; runs on a thread of its own and may take long.
         publish: Makes routes the ones in force: `publish(routes, loaded, starting)`.
         is_started: Whether the first load is over with these routes. Asked until it is.
+        usage: How the models that serve are used, where the manager has to know.
     """
 
     def __init__(
@@ -77,11 +83,13 @@ class Driver:
         load: Callable[[Load], Loaded],
         publish: Callable[[Routes, LoadedVersions, bool], None],
         is_started: Callable[[Routes], bool] = first_load_is_over,
+        usage: Callable[[], Mapping[str, Use]] | None = None,
     ) -> None:
         self._manager = manager
         self._load = load
         self._publish = publish
         self._is_started = is_started
+        self._usage = usage
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
@@ -104,6 +112,10 @@ class Driver:
         if self._ended:
             in_force.set()
         return in_force
+
+    def demand(self, models: list[str]) -> None:
+        """Requests wait for these models. From any thread."""
+        self._events.put(_Demanded(models))
 
     def publish_again(self) -> None:
         """Publishes the routes although they stay: something else in the snapshot has changed. From any thread."""
@@ -135,6 +147,8 @@ class Driver:
                 return
             for event in events:
                 self._take(event)
+            if self._usage:
+                self._manager.used(self._usage(), time.monotonic())
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
             _set_in_force(events)
@@ -172,6 +186,8 @@ class Driver:
                 logger.info("Loaded: model %s version %d in %.2f s", action.model, action.version, seconds)
                 self._loaded[action.model, action.version] = outcome
                 self._manager.loaded(action.model, action.version, outcome.footprint, now)
+            case _Demanded(models):
+                self._manager.demanded(models, now)
             case _PublishAgain():
                 self._published = None
             case _Ended(action):

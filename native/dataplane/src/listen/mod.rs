@@ -191,8 +191,8 @@ impl Server {
         self.core.router.logs().on_warning(warn);
     }
 
-    /// The models that requests wait for; see [`Demand::wait`](crate::demand::Demand::wait). Empty once stopped.
-    pub fn wait_demand(&self, timeout: Duration) -> Vec<String> {
+    /// The models that requests wait for; see [`Demand::wait`](crate::demand::Demand::wait). None once stopped.
+    pub fn wait_demand(&self, timeout: Duration) -> Option<Vec<String>> {
         self.core.router.demand().wait(timeout)
     }
 
