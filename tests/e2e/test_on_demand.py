@@ -143,17 +143,16 @@ def test_a_request_for_a_version_that_there_is_not_loads_nothing(models: Path, s
 def test_those_who_wait_are_told_at_once_that_the_load_failed(models: Path, start: Start) -> None:
     publish_models(models, 2)
     publish_python(models / "z", 1, "raise ConnectionError('no store')\n" + "#" * SIZE)
-    server = on_demand(start, load_retry_interval=0.2)
+    server = on_demand(start)
     began = time.monotonic()
     answer = predict(server, "z")
     assert time.monotonic() - began < 20
     assert answer.status_code == 503
     assert "no store" in answer.json()["error"]
     assert requests.get(url(server, "/readyz"), timeout=10).status_code == 200
-    loads = server.routes.models["z"].status.residence.demand_loads
-    assert eventually(lambda: bool(server.routes.models["z"].on_demand))
-    assert predict(server, "z").status_code == 503
-    assert server.routes.models["z"].status.residence.demand_loads == loads + 1
+    publish_onnx(models / "z", 2, constant(26))
+    assert server.wait_for(lambda routes: routes.models["z"].on_demand == (2,), 20)
+    assert predict(server, "z").json() == {"predictions": [[26.0]]}
 
 
 def test_a_deadline_that_is_shorter_than_the_load_ends_the_request_and_not_the_load(

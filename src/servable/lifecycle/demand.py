@@ -81,7 +81,7 @@ class Demand:
         return changed
 
     def _place_new(self, now: float) -> set[str]:
-        new = [model for model in self._models.values() if not model.placed and not model.is_gone]
+        new = [model for model in self._models.values() if model.is_wanted and not model.placed]
         taken = self.memory().used + self._promised(now) if new else 0
         for model in new:
             needed = model.needed(now)

@@ -130,7 +130,8 @@ class Model:
             Internal: No load of this version runs.
         """
         version = self._get(number, Phase.LOADING)
-        version.footprint, version.failure = footprint, None
+        # An engine that cannot tell, as that of Python models, says 0: then what was expected counts.
+        version.footprint, version.failure = footprint or None, None
         published = number in self._aspired or (number in self._fallbacks and not self._available())
         version.enter(Phase.AVAILABLE if published else Phase.UNLOADING, now)
         self.refresh(now)
@@ -260,6 +261,11 @@ class Model:
         return self.serves and not (self.evicted or moves or self.held_since is not None)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether any version of it is aspired."""
+        return bool(self._aspired)
+
+    @property
     def is_gone(self) -> bool:
         """Whether nothing is wanted of it, and nothing of it is left in memory."""
         return not self._aspired and all(version.phase.over for version in self._versions.values())
@@ -270,11 +276,10 @@ class Model:
         """Of an evicted model nothing is to be loaded; nor of one, from now on, of which all has failed for the time."""
         if self._on_demand and self.placed and not self.evicted and self._aspired and not self._is_alive(now):
             self.evicted, self.awaited = True, False
-        for number in self._aspired if self.evicted else ():
-            version = self._versions[number]
+        for number, version in self._versions.items() if self.evicted else ():
             if version.is_loadable(now):
                 version.attempt = 0
-                version.enter(Phase.EVICTED, now)
+                version.enter(Phase.EVICTED if number in self._aspired else Phase.ENDED, now)
 
     def _would_load(self, now: float) -> tuple[int, ...]:
         if not self.evicted or self.serves:

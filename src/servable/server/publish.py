@@ -91,7 +91,8 @@ def first_load_is_over(routes: Routes) -> bool:
 
 
 def _may_recover(route: ModelRoute) -> bool:
-    return route.status.residence.evicted and route.retry_at is not None
+    stay = route.status.residence
+    return stay.evicted and (route.retry_at is not None or stay.demand_loads > 0)
 
 
 def _is_wanted(status: ModelStatus) -> bool:
