@@ -71,7 +71,9 @@ def publish_models(models: Path, count: int) -> list[str]:
 
 
 def on_demand(start: Start, **settings: Any) -> ModelServer:
-    return start(**{"on_demand": True, "memory_budget": ROOM_FOR_TWO, "min_residence": 0.05, "load_retries": 0} | settings)
+    return start(
+        **{"on_demand": True, "memory_budget": ROOM_FOR_TWO, "min_residence": 0.05, "load_retries": 0} | settings
+    )
 
 
 def evicted(server: ModelServer) -> set[str]:
@@ -135,7 +137,9 @@ def test_a_request_for_a_version_that_there_is_not_loads_nothing(models: Path, s
     publish_models(models, 3)
     server = on_demand(start)
     (name,) = evicted(server)
-    answer = requests.post(url(server, f"/v1/models/{name}/versions/7:predict"), json={"instances": [[1, 2]]}, timeout=10)
+    answer = requests.post(
+        url(server, f"/v1/models/{name}/versions/7:predict"), json={"instances": [[1, 2]]}, timeout=10
+    )
     assert answer.status_code == 404
     assert evicted(server) == {name}
 
@@ -208,9 +212,7 @@ def test_a_model_with_requests_in_flight_is_evicted_last_and_they_are_finished(
         assert running.result().json() == {"predictions": [[2.0, 4.0]]}
 
 
-def test_the_only_model_that_can_make_room_finishes_its_requests_first(
-    models: Path, start: Start, gate: Gate
-) -> None:
+def test_the_only_model_that_can_make_room_finishes_its_requests_first(models: Path, start: Start, gate: Gate) -> None:
     publish_python(models / "a", 1, gate.source + "#" * SIZE)
     publish_models(models, 1)
     server = on_demand(start, memory_budget=int(1.5 * SIZE))

@@ -28,7 +28,7 @@ class Histories(RuleBasedStateMachine):
             load_retry_interval=INTERVAL,
             max_concurrent_loads=2,
         )
-        self.wanted: dict[str, tuple[int, ...]] = {name: (1,) for name in NAMES}
+        self.wanted: dict[str, tuple[int, ...]] = dict.fromkeys(NAMES, (1,))
         self.demanded: set[str] = set()
         self.failed_for_good: set[tuple[str, int]] = set()
         obey = self.m.loader.obey

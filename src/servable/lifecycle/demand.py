@@ -85,16 +85,16 @@ class Demand:
         taken = self.memory().used + self._promised(now) if new else 0
         for model in new:
             needed = model.needed(now)
-            if not self._waiting and (self._budget is None or taken + needed <= self._budget):
+            fits = not self._waiting and (self._budget is None or taken + needed <= self._budget)
+            # What is wanted again while it is still in memory stays there.
+            if fits or model.serves or model.loads_since:
                 taken += needed
                 model.let_in(now, demanded=False)
             else:
                 model.keep_out(now)
         return {model.name for model in new}
 
-    def make_room(
-        self, model: Model, needed: int, now: float, *, promised: int = 0, only_idle: bool = False
-    ) -> Room:
+    def make_room(self, model: Model, needed: int, now: float, *, promised: int = 0, only_idle: bool = False) -> Room:
         """Whether so many bytes are free for a model; evicts others where they are not.
 
         Args:
@@ -104,11 +104,10 @@ class Demand:
             promised: Bytes that others have been given who do not hold them yet.
             only_idle: Evict only models that are used less recently than this one, and have no requests in flight.
         """
-        used = self.memory().used + promised
-        budget = self._budget
-        if budget is None or used + needed <= budget:
+        if self.has_room(needed + promised):
             model.note = ""
             return Room.FREE
+        used, budget = self.memory().used + promised, self._budget or 0
         short = used + needed - budget - sum(each.leaving for each in self._models.values())
         if short <= 0:
             return Room.COMING
@@ -127,6 +126,10 @@ class Demand:
             self._models[name].evict(now)
         self._evicted += victims
         return Room.COMING if victims or not only_idle else Room.NONE
+
+    def has_room(self, needed: int) -> bool:
+        """Whether so many bytes are free."""
+        return self._budget is None or self.memory().used + needed <= self._budget
 
     def take_evicted(self) -> list[str]:
         """The models that were evicted since the last call."""

@@ -1,9 +1,12 @@
-"""Which models are unloaded to make room for another one: a pure function."""
+"""Which models are unloaded to make room for another one, and what people are told of it: pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,21 @@ def choose_victims(candidates: Sequence[Candidate], short: int) -> tuple[str, ..
             chosen.remove(candidate)
             gained -= candidate.memory
     return tuple(candidate.model for candidate in chosen)
+
+
+def eviction_text(idle: float | None) -> str:
+    """What people are told of an evicted version.
+
+    Args:
+        idle: Seconds since the last request, None if there was none.
+
+    Example:
+        >>> eviction_text(190.0), eviction_text(None)
+        ('evicted, last used 3 min ago', 'evicted, not used yet')
+    """
+    if idle is None:
+        return "evicted, not used yet"
+    for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if idle < limit:
+            return f"evicted, last used {idle // length:.0f} {unit} ago"
+    return f"evicted, last used {idle // 86_400:.0f} days ago"

@@ -294,12 +294,12 @@ class Manager:
         if chosen is None or chosen.action is not Action.LOAD:
             return chosen
         needed = estimate(view, next(each for each in view.versions if each.version == chosen.version))
-        if model.serves:
-            room = self._demand.make_room(model, needed, now, only_idle=True)
-            if room is not Room.NONE:
-                return chosen if room is Room.FREE else None
-            # Nobody who is used less can make way: the old version does, where that is a way at all.
-            chosen = resource(view, memory)
+        if self._demand.has_room(needed):
+            return chosen
+        if model.serves and self._demand.make_room(model, needed, now, only_idle=True) is Room.COMING:
+            return None
+        # Nobody who is used less can make way: what the model itself holds and is not wanted does.
+        chosen = resource(view, memory)
         if chosen is None or chosen.action is not Action.LOAD:
             return chosen
         return chosen if self._demand.make_room(model, needed, now) is Room.FREE else None

@@ -273,7 +273,7 @@ class Model:
     # --- how it settles
 
     def _rest(self, now: float) -> None:
-        """Of an evicted model nothing is to be loaded; nor of one, from now on, of which all has failed for the time."""
+        """Of an evicted model nothing is to be loaded; nor, from now on, of one of which all has failed for now."""
         if self._on_demand and self.placed and not self.evicted and self._aspired and not self._is_alive(now):
             self.evicted, self.awaited = True, False
         for number, version in self._versions.items() if self.evicted else ():

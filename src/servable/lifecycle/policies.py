@@ -215,8 +215,8 @@ SWAP_POLICIES: dict[str, SwapPolicy] = {"availability": availability, "resource"
 def estimate(model: ModelView, new: VersionView) -> int:
     """Bytes that a version is expected to hold once loaded.
 
-    What it held when it was loaded before. Else at least 1.2 times its size on disk, as TensorFlow Serving estimates; more
-    if the newest version that was measured holds more than that for its size.
+    What it held when it was loaded before. Else at least 1.2 times its size on disk, as TensorFlow Serving estimates;
+    more if the newest version that was measured holds more than that for its size.
     """
     if new.footprint is not None:
         return new.footprint

@@ -1,4 +1,4 @@
-"""Models that are loaded on demand: the thread that hears of requests which wait, and what is told of evicted models."""
+"""Models that are loaded on demand: the thread that hears of requests which wait, and the metrics of evictions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from servable.errors import FailedPrecondition
 from servable.engines.native import typed_errors
+from servable.errors import FailedPrecondition
 from servable.lifecycle import Use
 
 if TYPE_CHECKING:
@@ -58,24 +58,6 @@ class DemandWatch:
         while (names := self._native.wait_demand(_LONGEST_WAIT_S)) is not None:
             if names:
                 self._demand(names)
-
-
-def eviction_text(idle: float | None) -> str:
-    """What people are told of an evicted version.
-
-    Args:
-        idle: Seconds since the last request, None if there was none.
-
-    Example:
-        >>> eviction_text(190.0), eviction_text(None)
-        ('evicted, last used 3 min ago', 'evicted, not used yet')
-    """
-    if idle is None:
-        return "evicted, not used yet"
-    for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if idle < limit:
-            return f"evicted, last used {idle // length:.0f} {unit} ago"
-    return f"evicted, last used {idle // 86_400:.0f} days ago"
 
 
 def residence_metrics(routes: Routes) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import time
-
 from servable.lifecycle import State
-from servable.server.demand import eviction_text
+from servable.lifecycle.eviction import eviction_text
 from servable.server.publish import batching, not_ready
 
 if TYPE_CHECKING:
