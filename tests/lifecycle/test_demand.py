@@ -58,6 +58,19 @@ def test_a_model_with_requests_in_flight_is_evicted_last():
     assert m.take_log() == ["unload b/1"]
 
 
+def test_an_idle_model_is_waited_for_rather_than_one_with_requests_in_flight_evicted():
+    m = on_demand("a", "b", "c")
+    m.demand("c")
+    m.ended(1, model="a")
+    m.loaded(1, model="c")
+    m.use("b", idle=9, in_flight=1)
+    m.take_log()
+    m.demand("a")
+    assert m.take_log() == []
+    m.wait(3)
+    assert m.take_log() == ["unload c/1"]
+
+
 def test_requests_are_held_while_a_model_goes_and_comes():
     m = on_demand("a", "b", "c")
     m.demand("c")

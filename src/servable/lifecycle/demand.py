@@ -111,8 +111,12 @@ class Demand:
         short = used + needed - budget - sum(each.leaving for each in self._models.values())
         if short <= 0:
             return Room.COMING
-        candidates = self._candidates(model, now, only_idle=only_idle)
+        candidates, young = self._candidates(model, now, only_idle=only_idle)
         victims = choose_victims(candidates, short)
+        if _any_busy(candidates, victims):
+            later = choose_victims([*candidates, *young], short)
+            if not _any_busy([*candidates, *young], later):
+                return Room.COMING  # soon, and without waiting for requests in flight
         if not victims and not only_idle and model.memory - model.leaving + needed > budget:
             # Larger than the budget by itself: it is loaded when it is alone.
             model.note = (
@@ -148,19 +152,25 @@ class Demand:
         """Bytes that those will take who were let in and do not serve yet."""
         return sum(model.needed(now) for model in self._models.values() if model.awaited)
 
-    def _candidates(self, model: Model, now: float, *, only_idle: bool) -> list[Candidate]:
-        found = []
+    def _candidates(self, model: Model, now: float, *, only_idle: bool) -> tuple[list[Candidate], list[Candidate]]:
+        """Who may be evicted now, and who has not stayed long enough yet."""
+        found: list[Candidate] = []
+        young: list[Candidate] = []
         for other in self._models.values():
             if other is model or not other.may_be_evicted:
                 continue
             stays_until = other.serves_since + self._min_residence
+            candidate = Candidate(other.name, other.memory, last_use(other), other.busy)
             if stays_until > now:
                 self._wakes.append(stays_until)
-                continue
-            candidate = Candidate(other.name, other.memory, last_use(other), other.busy)
-            if not only_idle or (not other.busy and candidate.last_used < last_use(model)):
+                young.append(candidate)
+            elif not only_idle or (not other.busy and candidate.last_used < last_use(model)):
                 found.append(candidate)
-        return found
+        return found, young
+
+
+def _any_busy(candidates: Iterable[Candidate], victims: tuple[str, ...]) -> bool:
+    return any(candidate.busy for candidate in candidates if candidate.model in victims)
 
 
 def last_use(model: Model) -> float:

@@ -303,7 +303,7 @@ class ServerSettings(PerModelSettings):
     on_demand: bool = _setting(
         False,
         kinds.BOOL,
-        "load models that do not fit into memory_budget when requests ask for them, in place of those used least recently",
+        "load models that do not fit into memory_budget when requests ask for them, in place of those used least",
         section="Models and versions",
     )
     min_residence: float = _setting(
