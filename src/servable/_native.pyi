@@ -91,6 +91,13 @@ class Server:
         """Takes other tokens (JSON; see `native/dataplane/src/listen/tokens.rs`) for the requests from now on."""
     def stop(self, /, grace: float) -> bool:
         """Refuses what is new and finishes what was accepted; whether all was within `grace` seconds."""
+    def wait_demand(self, /, timeout: float) -> list[str] | None:
+        """The models that requests wait for and that are not loaded, told once; waits for the first one.
+
+        Empty after `timeout` seconds, None once the server has stopped. Lets go of the GIL.
+        """
+    def usage(self, /) -> str:
+        """JSON: for each model that answers `{"idle_s": 1.5, "in_flight": 0}`; null where it was not used yet."""
     def metrics(self, /) -> str:
         """The page that Prometheus reads."""
 

@@ -19,6 +19,7 @@ from servable.lifecycle import (
     VersionPath,
     VersionStatus,
 )
+from servable.lifecycle.eviction import Use
 
 GiB = 1 << 30
 
@@ -95,6 +96,14 @@ class Stepped:
             self.loader.loaded.remove((model, version))
         self.step()
         return found
+
+    def demand(self, *models: str) -> None:
+        """Requests wait for these models."""
+        self.manager.demanded(models, self.now)
+        self.step()
+
+    def use(self, model: str, *, idle: float = 0.0, in_flight: int = 0) -> None:
+        self.manager.used({model: Use(idle, in_flight)}, self.now)
 
     def ended(self, version: int, *, model: str = "m") -> None:
         self.loader.unloads.remove((model, version))

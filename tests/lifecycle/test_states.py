@@ -55,6 +55,7 @@ def test_every_phase_has_a_state_and_only_running_ones_hold_memory():
         State.LOADING,
         State.AVAILABLE,
         State.UNLOADING,
+        State.START,
         State.END,
         State.END,
     ]

@@ -91,6 +91,16 @@ impl Server {
         py.detach(|| server.set_tokens(&tokens)).map_err(to_python)
     }
 
+    fn wait_demand(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<Vec<String>>> {
+        let server = self.get()?;
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::ZERO);
+        Ok(py.detach(|| server.wait_demand(timeout)))
+    }
+
+    fn usage(&self) -> PyResult<String> {
+        Ok(self.get()?.usage())
+    }
+
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }

@@ -5,6 +5,7 @@
 //! sockets ([`listen`]).
 
 pub mod batch;
+pub mod demand;
 pub mod engine;
 pub mod error;
 pub mod http2;

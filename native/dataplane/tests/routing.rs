@@ -119,6 +119,36 @@ fn a_held_request_ends_with_its_deadline_or_when_the_swap_fails() {
 }
 
 #[test]
+fn a_request_for_a_model_that_is_loaded_on_demand_is_noted_and_waits() {
+    let world = World::new();
+    world.apply(&json!({"m": {"hold": true, "on_demand": [3]}}), &[]).unwrap();
+    assert_eq!(world.resolve("m", Choice::Specific(4)).unwrap_err().code, Code::NotFound);
+    assert_eq!(world.router.demand().wait(Duration::ZERO).unwrap(), Vec::<String>::new());
+    assert_eq!(world.resolve("m", Choice::Latest).unwrap_err().code, Code::DeadlineExceeded);
+    assert_eq!(world.router.demand().wait(Duration::ZERO).unwrap(), ["m"]);
+}
+
+#[test]
+fn those_who_wait_for_a_load_that_fails_are_told_why() {
+    let world = World::new();
+    world.apply(&json!({"m": {"failure": {"message": "no file", "retry_s": 60.0}}}), &[]).unwrap();
+    let error = world.resolve("m", Choice::Latest).unwrap_err();
+    assert_eq!((error.code, error.message.as_ref()), (Code::Unavailable, "Model m cannot be loaded: no file"));
+}
+
+#[test]
+fn the_requests_that_have_a_version_are_in_flight() {
+    let world = World::new();
+    let servable = servable();
+    world.apply(&one_version(1), &[("s", &servable)]).unwrap();
+    let request = block_on(world.router.resolve("m", Choice::Latest, None)).unwrap();
+    assert_eq!(world.router.usage()["m"].in_flight, 1);
+    drop(request);
+    assert_eq!(world.router.usage()["m"].in_flight, 0);
+    assert_eq!(world.router.usage()["m"].idle_s, None);
+}
+
+#[test]
 fn no_more_requests_are_held_than_allowed() {
     let world = World::new();
     world.apply(&json!({"m": {"hold": true}}), &[]).unwrap();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from servable.cli.metrics_page import samples
 from servable.cli.options import DEFAULT_URL, URL_VARIABLE, credentials_options, json_option, timeout_option
 from servable.cli.output import columns, size_text, write, write_json
 from servable.errors import InvalidArgument, NotFound
+from servable.lifecycle.eviction import eviction_text
 
 if TYPE_CHECKING:
     from servable.client.credentials import Credentials
@@ -109,12 +111,16 @@ def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
         found = rest.status(model, until)
     except NotFound:  # it went between the two questions
         return []
+    evicted = any(labels.get("model") == model for labels, _ in samples(page, "servable_model_evicted"))
+    uses = samples(page, "servable_model_last_use_timestamp_seconds")
+    last_use = next((value for labels, value in uses if labels.get("model") == model), None)
+    note = eviction_text(None if last_use is None else max(time.time() - last_use, 0.0)) if evicted else ""
     return [
         _Version(
             version=each.version,
             state=each.state,
             code=each.code,
-            message=each.message,
+            message=note if note and each.state == "START" else each.message,
             memory_bytes=memory.get(str(each.version)),
             requests=requests[str(each.version)],
         )

@@ -4,6 +4,7 @@ Pure: no threads, no sockets, no clock of its own; only the sources read folders
 """
 
 from servable.lifecycle.aspired import Aspired, Fingerprint, VersionPath
+from servable.lifecycle.eviction import Use
 from servable.lifecycle.keeping import KeepingSource
 from servable.lifecycle.manager import Load, Manager, ManagerSettings, ModelOptions, Unload
 from servable.lifecycle.pins import clear_pin, pin_path, read_pin, version_before, write_pin
@@ -36,6 +37,7 @@ __all__ = [
     "State",
     "SwapPolicy",
     "Unload",
+    "Use",
     "VersionPath",
     "VersionPolicy",
     "VersionStatus",

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from servable.errors import Internal, SettingsError
 from servable.lifecycle.aspired import Aspired
 from servable.lifecycle.capacity import Capacity, places_since
+from servable.lifecycle.demand import Demand, Room
 from servable.lifecycle.model import Model
-from servable.lifecycle.policies import Action, ServableAction, SwapPolicy, availability, estimate
+from servable.lifecycle.policies import Action, ServableAction, SwapPolicy, auto, availability, estimate, resource
 from servable.lifecycle.routes import ModelStatus, Routes
 from servable.lifecycle.states import Failure
 from servable.lifecycle.version import Retries
@@ -29,6 +30,9 @@ from servable.lifecycle.version import Retries
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from servable.lifecycle.eviction import Use
+    from servable.lifecycle.policies import ModelView
 
 MAX_GONE_MODELS = 100
 """Models of which nothing is wanted or left whose status is kept."""
@@ -63,6 +67,10 @@ class ManagerSettings:
         load_retry_interval: Seconds before each retry.
         max_concurrent_loads: Loads that run at one time. A model with a load running leaves the last place to others.
         slow_load: Seconds after which a running load no longer takes a place. It goes on; but it keeps nobody waiting.
+        on_demand: Models that do not fit into the memory budget are loaded when a request asks for them, and those used
+            least recently make room. The budget then binds: `availability` works as `auto`.
+        min_residence: Seconds that a model stays in memory at least once it serves, before it may be evicted. Without,
+            two models that are asked for in turn would be loaded for every single request.
 
     Raises:
         SettingsError: A number is out of its range.
@@ -74,9 +82,17 @@ class ManagerSettings:
     load_retry_interval: float = 60.0
     max_concurrent_loads: int = 4
     slow_load: float = 60.0
+    on_demand: bool = False
+    min_residence: float = 3.0
 
     def __post_init__(self) -> None:
-        lowest = {"max_load_retries": 0, "load_retry_interval": 0, "max_concurrent_loads": 1, "slow_load": 0}
+        lowest = {
+            "max_load_retries": 0,
+            "load_retry_interval": 0,
+            "max_concurrent_loads": 1,
+            "slow_load": 0,
+            "min_residence": 0,
+        }
         for name, least in lowest.items():
             if not getattr(self, name) >= least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -120,6 +136,7 @@ class Manager:
         self._options: Mapping[str, ModelOptions] = {}
         self._discarded: list[Unload] = []
         self._starved = False
+        self._demand = Demand(self._models, self._settings.memory_budget, self._settings.min_residence)
         self._routes = Routes()
         self._changed: set[str] = set()
 
@@ -181,6 +198,17 @@ class Manager:
         """
         self._known(model).ended(version, now)
 
+    def demanded(self, models: Iterable[str], now: float) -> None:
+        """Requests wait for these models. Those that need not be loaded for it are passed over."""
+        self._demand.note(models, now)
+
+    def used(self, uses: Mapping[str, Use], now: float) -> None:
+        """How the models were used that serve."""
+        for name, use in uses.items():
+            if (model := self._models.get(name)) is not None and not model.evicted:
+                model.busy = use.in_flight > 0
+                model.last_used = model.last_used if use.idle is None else now - use.idle
+
     # --- what is to be done
 
     def step(self, now: float) -> list[Load | Unload]:
@@ -189,6 +217,8 @@ class Manager:
         self._discarded.clear()
         self._starved = False
         self._refresh_due(now)
+        if self._settings.on_demand:
+            self._changed.update(self._demand.place(now))
         capacity = self._capacity(now)
         # In rounds of at most one load a model: many versions of one do not crowd out the few of another.
         moving = [model for model in self._models.values() if model.needs_step]
@@ -197,6 +227,7 @@ class Manager:
             started = {model.name: self._advance(model, capacity, now) for model in moving}
             actions += [action for name in started for action in started[name]]
             moving = [model for model in moving if started[model.name] and model.needs_step]
+            moving += [self._models[name] for name in self._demand.take_evicted() if self._models[name] not in moving]
         return actions
 
     def next_wake(self, now: float) -> float | None:
@@ -205,6 +236,7 @@ class Manager:
         if self._starved:
             taken = (start for model in self._models.values() for start in places_since(model))
             times += [start + self._settings.slow_load for start in taken]
+        times += self._demand.wakes()
         return min((time for time in times if time > now), default=None)
 
     # --- what is published
@@ -253,12 +285,32 @@ class Manager:
         view = model.view(now, may_load=may_load)
         options = self._options.get(model.name)
         swap = (options and options.swap) or self._settings.swap
-        chosen = swap(view, capacity.memory)
+        if self._settings.on_demand:
+            chosen = self._within_budget(swap, model, view, now)
+        else:
+            chosen = swap(view, capacity.memory)
         if view.loadable and not may_load:
             self._starved = True
             if chosen is not None and chosen.action is Action.LOAD:
                 return None
         return chosen
+
+    def _within_budget(self, swap: SwapPolicy, model: Model, view: ModelView, now: float) -> ServableAction | None:
+        """What the policy chooses, if there is room for it. Room is made where there is none."""
+        memory = self._demand.memory()
+        chosen = (availability if swap is auto else swap)(view, memory)
+        if chosen is None or chosen.action is not Action.LOAD:
+            return chosen
+        needed = estimate(view, next(each for each in view.versions if each.version == chosen.version))
+        if self._demand.has_room(needed):
+            return chosen
+        if model.serves and self._demand.make_room(model, needed, now, only_idle=True) is Room.COMING:
+            return None
+        # Nobody who is used less can make way: what the model itself holds and is not wanted does.
+        chosen = resource(view, memory)
+        if chosen is None or chosen.action is not Action.LOAD:
+            return chosen
+        return chosen if self._demand.make_room(model, needed, now) is Room.FREE else None
 
     def _start_load(self, model: Model, number: int, now: float) -> Load:
         view = model.view(now, may_load=True)
@@ -283,7 +335,7 @@ class Manager:
 
     def _model(self, name: str) -> Model:
         if name not in self._models:
-            self._models[name] = Model(name, self._retries)
+            self._models[name] = Model(name, self._retries, on_demand=self._settings.on_demand)
             self._models[name].labels = self._labels(name)
         return self._models[name]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from servable.errors import Internal
-from servable.lifecycle.policies import ModelView, VersionView
-from servable.lifecycle.routes import ModelRoute, ModelStatus
+from servable.lifecycle.policies import ModelView, VersionView, estimate
+from servable.lifecycle.routes import ModelRoute, ModelStatus, Residence
 from servable.lifecycle.states import Failure, Phase
 from servable.lifecycle.version import Retries, Version
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ENDED = 32
 """Ended versions that stay in the status of a model, besides those that are aspired."""
+
+_TAKES_NO_MORE = (Phase.LOADING, Phase.AVAILABLE, Phase.FAILED)
 
 
 class Model:
@@ -36,11 +39,29 @@ class Model:
         loads_since: When each load that runs was started.
         retries_at: When each waiting load is due.
         turn: Orders models for the places: those that serve nothing first, then few running loads, then a long wait.
+        placed: Whether it was decided that it is in memory, or is not until a request asks for it.
+        evicted: Nothing of it is to be in memory until a request asks for it.
+        awaited: It is being loaded, and requests wait for that.
+        serves_since: When it last began to serve.
+        last_used: When a request was answered last.
+        on_demand: The versions that are loaded when a request asks for one of them, highest first.
+        busy: Requests are being answered, as far as known.
+        leaving: Bytes of what is on its way out of memory.
+        note: A remark of the manager, for people.
     """
 
-    def __init__(self, name: str, retries: Retries) -> None:
+    def __init__(self, name: str, retries: Retries, *, on_demand: bool = False) -> None:
         self.name = name
         self._retries = retries
+        self._on_demand = on_demand
+        self.placed = not on_demand
+        self.evicted = self.awaited = self.busy = False
+        self.serves_since = 0.0
+        self.last_used: float | None = None
+        self.leaving = 0
+        self.on_demand: tuple[int, ...] = ()
+        self.note = ""
+        self._evictions = self._demand_loads = 0
         self.labels: Mapping[str, int] = MappingProxyType({})
         self.held_since: float | None = None
         self.needs_step = self.serves = False
@@ -73,6 +94,8 @@ class Model:
             self._fallbacks = {
                 number: place for number, place in (self._replaced | named).items() if number not in self._aspired
             }
+            if self._on_demand and not (before and self._aspired):
+                self.placed = self.evicted = self.awaited = False
             self._renew(self._aspired.keys() - before.keys(), now)
         self.refresh(now)
 
@@ -110,7 +133,8 @@ class Model:
             Internal: No load of this version runs.
         """
         version = self._get(number, Phase.LOADING)
-        version.footprint, version.failure, version.is_down = footprint, None, False
+        # An engine that cannot tell, as that of Python models, says 0: then what was expected counts.
+        version.footprint, version.failure, version.is_down = footprint or None, None, False
         published = number in self._aspired or (number in self._fallbacks and not self._available())
         version.enter(Phase.AVAILABLE if published else Phase.UNLOADING, now)
         self.refresh(now)
@@ -126,7 +150,7 @@ class Model:
         version.failure = failure
         if version.was_mended and number in self._aspired:
             version.renew(now)
-        elif failure.permanent or version.attempt > self._retries.limit:
+        elif failure.permanent or (version.attempt > self._retries.limit and not self._on_demand):
             version.enter(Phase.FAILED, now)
         else:
             version.retry_at = now + self._retries.interval
@@ -160,17 +184,42 @@ class Model:
         self._renew({number} & self._aspired.keys(), now)
         self.refresh(now)
 
+    def keep_out(self, now: float) -> None:
+        """Nothing of it is loaded until a request asks for it."""
+        self.placed = self.evicted = True
+        self.awaited = False
+        self.refresh(now)
+
+    def evict(self, now: float) -> None:
+        """What is in memory is to be unloaded, to make room for another model."""
+        self._evictions += 1
+        self.keep_out(now)
+
+    def let_in(self, now: float, *, demanded: bool) -> None:
+        """It is to be loaded: a request waits for it, or there is room."""
+        self.placed, self.evicted, self.awaited = True, False, True
+        self._demand_loads += demanded
+        for number in self._aspired:
+            if self._versions[number].phase is Phase.EVICTED:
+                self._versions[number].renew(now)
+        self.refresh(now)
+
     def refresh(self, now: float) -> None:
         """Settles what follows from the phases: who stands in, which loads are called off, whether requests wait."""
-        self._stand_in = self._choose_stand_in(now)
+        self._rest(now)
+        self._stand_in = None if self.evicted else self._choose_stand_in(now)
         if self._stand_in is not None:
             self._renew({self._stand_in}, now)
+        if self._available() and not self.serves:
+            self.serves_since = now
         self.serves = bool(self._available())
+        self.awaited = self.awaited and not self.serves
         for number, version in self._versions.items():
             if self._is_called_off(number, version):
                 version.enter(Phase.ENDED, now)
         if self.serves or not self._has_hope():
             self.held_since = None
+        self.on_demand = self._would_load(now)
         self._forget_ended()
         self._sum_up()
 
@@ -186,7 +235,7 @@ class Model:
                     phase=version.phase,
                     loadable=version.is_loadable(now),
                     disk_bytes=version.place.fingerprint.bytes,
-                    footprint=version.footprint,
+                    footprint=None if version.was_mended else version.footprint,
                 )
                 for number, version in self._versions.items()
             ),
@@ -197,14 +246,45 @@ class Model:
         """What is to be published of it."""
         available = sorted(self._available(), reverse=True)
         aspired = [number for number in available if number in self._aspired]
+        failed = self.evicted and not self.on_demand and not available
+        waits = self.held_since is not None or self.awaited or bool(self.on_demand)
         return ModelRoute(
             default=next(iter(aspired or available), None),
             available=tuple(available),
             labels=self.labels,
-            hold=self.held_since is not None and not available,
+            hold=waits and not available,
             status=self._status(pending=not available and self._has_hope()),
             unavailable="" if available else self._why_down(),
+            on_demand=self.on_demand,
+            failure=self._last_failure() if failed else None,
+            retry_at=min(self.retries_at, default=None) if failed else None,
         )
+
+    def needed(self, now: float) -> int:
+        """Bytes that loading all of it is expected to take besides what it holds."""
+        view = self.view(now, may_load=True)
+        known = {each.version: each for each in view.versions if each.phase not in _TAKES_NO_MORE}
+        places = self._fallbacks | self._aspired
+        total = 0
+        for number in self.on_demand or self._aspired:
+            if number in known:
+                total += estimate(view, known[number])
+            elif number not in self._versions:
+                new = VersionView(number, True, Phase.NEW, disk_bytes=places[number].fingerprint.bytes)
+                total += estimate(view, new)
+        return total
+
+    @property
+    def may_be_evicted(self) -> bool:
+        """Whether it serves, and is not in the middle of a swap."""
+        phases = {version.phase for version in self._versions.values()}
+        moves = Phase.LOADING in phases or Phase.UNLOADING in phases
+        return self.serves and not (self.evicted or moves or self.held_since is not None)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any version of it is aspired."""
+        return bool(self._aspired)
 
     @property
     def is_gone(self) -> bool:
@@ -212,6 +292,35 @@ class Model:
         return not self._aspired and all(version.phase.over for version in self._versions.values())
 
     # --- how it settles
+
+    def _rest(self, now: float) -> None:
+        """Of an evicted model nothing is to be loaded; nor, from now on, of one of which all has failed for now."""
+        if self._on_demand and self.placed and not self.evicted and self._aspired and not self._is_alive(now):
+            self.evicted, self.awaited = True, False
+        for number, version in self._versions.items() if self.evicted else ():
+            if version.is_loadable(now):
+                version.attempt = 0
+                version.enter(Phase.EVICTED if number in self._aspired else Phase.ENDED, now)
+
+    def _would_load(self, now: float) -> tuple[int, ...]:
+        if not self.evicted or self.serves:
+            return ()
+        coming = (Phase.EVICTED, Phase.UNLOADING)
+        known = sorted((number for number in self._aspired if self._versions[number].phase in coming), reverse=True)
+        stand_ins = (number for number in self._fallbacks if self._can_stand_in(number, now))
+        return tuple(known) or tuple(islice(stand_ins, 1))
+
+    def _is_alive(self, now: float) -> bool:
+        """Whether something is in memory, or may be loaded without waiting."""
+        if any(version.phase.in_memory for version in self._versions.values()):
+            return True
+        return any(self._versions[number].is_hopeful(now) for number in self._aspired) or any(
+            self._can_stand_in(number, now) for number in self._fallbacks
+        )
+
+    def _last_failure(self) -> Failure | None:
+        failures = (self._versions[number].failure for number in sorted(self._aspired, reverse=True))
+        return next((failure for failure in failures if failure is not None), None)
 
     def _renew(self, numbers: Iterable[int], now: float) -> None:
         """Gives these versions a new start where they are over, and takes over where every known one is."""
@@ -246,7 +355,7 @@ class Model:
         return version.phase is Phase.FAILED and version.was_mended
 
     def _is_wanted(self, number: int) -> bool:
-        return number in self._aspired or number == self._stand_in
+        return not self.evicted and (number in self._aspired or number == self._stand_in)
 
     def _needs_action(self, number: int) -> bool:
         phase = self._versions[number].phase
@@ -254,16 +363,16 @@ class Model:
 
     def _is_called_off(self, number: int, version: Version) -> bool:
         """Whether a version that waits to be loaded is no longer needed."""
-        if self._is_wanted(number):
+        if self._is_wanted(number) or (self.evicted and number in self._aspired):
             return False
         if version.phase is Phase.WAITING:
             # A fallback keeps its timer while nothing serves: started afresh it would be tried in a tight circle.
             return self.serves or number not in self._fallbacks
-        return version.phase is Phase.NEW
+        return version.phase in (Phase.NEW, Phase.EVICTED)
 
     def _has_hope(self) -> bool:
         """Whether something wanted is in memory, or will be tried."""
-        if not self._aspired:
+        if not self._aspired or self.evicted:
             return False
         known = self._versions.keys() & (self._aspired.keys() | self._fallbacks.keys())
         return any(not self._versions[number].phase.over for number in known)
@@ -273,6 +382,8 @@ class Model:
         versions = self._versions.values()
         self.needs_step = any(map(self._needs_action, self._versions))
         self.memory = sum(version.memory for version in versions)
+        gone = (version for version in versions if self.evicted or version.phase is Phase.UNLOADING)
+        self.leaving = sum(version.memory for version in gone)
         self.loads_since = [version.started for version in versions if version.phase is Phase.LOADING]
         self.retries_at = [version.retry_at for version in versions if version.phase is Phase.WAITING]
         last_start = max((version.started for version in versions), default=0.0)
@@ -309,7 +420,16 @@ class Model:
             if version.phase is Phase.AVAILABLE and version.was_mended
         )
         versions = tuple(version.status() for _, version in ordered)
-        return ModelStatus(versions, pending, self._error, self._notes + changed, wanted=bool(self._aspired))
+        remarks = (self.note,) if self.note else ()
+        last_used = self.last_used if self.evicted else None
+        return ModelStatus(
+            versions,
+            pending,
+            self._error,
+            self._notes + changed + remarks,
+            wanted=bool(self._aspired),
+            residence=Residence(self.evicted, last_used, self._evictions, self._demand_loads),
+        )
 
 
 def _with_settling(aspired: Aspired) -> tuple[str, ...]:

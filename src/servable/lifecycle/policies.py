@@ -215,9 +215,11 @@ SWAP_POLICIES: dict[str, SwapPolicy] = {"availability": availability, "resource"
 def estimate(model: ModelView, new: VersionView) -> int:
     """Bytes that a version is expected to hold once loaded.
 
-    At least 1.2 times its size on disk, as TensorFlow Serving estimates; more if the newest version that was measured
-    holds more than that for its size.
+    What it held when it was loaded before. Else at least 1.2 times its size on disk, as TensorFlow Serving estimates;
+    more if the newest version that was measured holds more than that for its size.
     """
+    if new.footprint is not None:
+        return new.footprint
     floor = new.disk_bytes * 6 // 5
     measured = [view for view in model.versions if view.footprint is not None and view.disk_bytes > 0]
     if not measured:

@@ -13,6 +13,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Residence:
+    """What is known of a model's stays in memory.
+
+    Attributes:
+        evicted: It is not in memory, to make room for others, and is loaded when a request asks for it.
+        last_used: When a request was answered last before it was evicted, by the manager's clock; None if none was, or
+            while it is not evicted.
+        evictions: How often it was unloaded to make room.
+        demand_loads: How often it was loaded because a request asked for it.
+    """
+
+    evicted: bool = False
+    last_used: float | None = None
+    evictions: int = 0
+    demand_loads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """The status of one model.
 
@@ -22,6 +40,7 @@ class ModelStatus:
         error: Why the last look at its folder failed.
         notes: Remarks of the source and the manager, for people.
         wanted: A version of it is aspired: what failed before nothing was is of no interest to readiness.
+        residence: Whether it is in memory, and how often it went and came.
     """
 
     versions: tuple[VersionStatus, ...] = ()
@@ -29,6 +48,7 @@ class ModelStatus:
     error: Failure | None = None
     notes: tuple[str, ...] = ()
     wanted: bool = True
+    residence: Residence = Residence()
 
     @property
     def available(self) -> tuple[int, ...]:
@@ -48,6 +68,10 @@ class ModelRoute:
         hold: Requests that find no version wait for the next routes: a swap is under way.
         status: The status to report.
         unavailable: Why nothing answers though it has, and will again; empty otherwise.
+        on_demand: The versions that are loaded when a request asks for one of them. Empty where none has to be, or
+            can be.
+        failure: Why no version could be loaded when one was asked for.
+        retry_at: When it is tried again if it is asked for, None where it is not.
     """
 
     default: int | None
@@ -56,6 +80,14 @@ class ModelRoute:
     hold: bool
     status: ModelStatus
     unavailable: str = ""
+    on_demand: tuple[int, ...] = ()
+    failure: Failure | None = None
+    retry_at: float | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether requests are answered, at once or as soon as a version is loaded for them."""
+        return bool(self.available or self.on_demand)
 
 
 @dataclass(frozen=True, slots=True)

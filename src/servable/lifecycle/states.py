@@ -48,6 +48,7 @@ class Phase(Enum):
     WAITING = "waiting"  # a load failed, its retry is to come; nothing is in memory
     AVAILABLE = "available"
     UNLOADING = "unloading"
+    EVICTED = "evicted"  # not in memory until a request asks for it
     ENDED = "ended"  # unloaded, or never loaded
     FAILED = "failed"  # finally failed: not tried again by itself
 
@@ -71,6 +72,8 @@ _STATES = {
     Phase.WAITING: State.LOADING,
     Phase.AVAILABLE: State.AVAILABLE,
     Phase.UNLOADING: State.UNLOADING,
+    # As TensorFlow Serving has it: the version is known, and nothing has been done about it yet.
+    Phase.EVICTED: State.START,
     Phase.ENDED: State.END,
     Phase.FAILED: State.END,
 }
@@ -131,12 +134,14 @@ class VersionStatus:
         state: Where it is.
         since: When it came into this state, in seconds of the manager's clock.
         failure: What went wrong last; also while a retry is awaited. None once it is available.
+        evicted: It is not in memory, and is loaded when a request asks for it.
     """
 
     version: int
     state: State
     since: float
     failure: Failure | None = None
+    evicted: bool = False
 
     @property
     def code(self) -> int:

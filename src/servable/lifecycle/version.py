@@ -82,4 +82,6 @@ class Version:
         return self.estimate if self.footprint is None else self.footprint
 
     def status(self) -> VersionStatus:
-        return VersionStatus(self.place.version, self.phase.state, self.since, self.failure)
+        return VersionStatus(
+            self.place.version, self.phase.state, self.since, self.failure, evicted=self.phase is Phase.EVICTED
+        )

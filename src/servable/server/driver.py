@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from servable.engines.load import Loaded
-    from servable.lifecycle import Aspired, Manager, ModelOptions, Routes
+    from servable.lifecycle import Aspired, Manager, ModelOptions, Routes, Use
     from servable.server.publish import LoadedVersions
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,11 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class _Demanded:
+    models: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _PublishAgain:
     pass
 
@@ -66,7 +71,7 @@ class _Stop:
     pass
 
 
-_Event = _Wanted | _LoadDone | _Crashed | _Ended | _PublishAgain | _Stop
+_Event = _Wanted | _LoadDone | _Crashed | _Ended | _Demanded | _PublishAgain | _Stop
 
 
 class Driver:
@@ -77,6 +82,7 @@ class Driver:
         load: Loads one version; runs on a thread of its own and may take long.
         publish: Makes routes the ones in force: `publish(routes, loaded, starting)`.
         is_started: Whether the first load is over with these routes. Asked until it is.
+        usage: How the models that serve are used, where the manager has to know.
     """
 
     def __init__(
@@ -85,11 +91,13 @@ class Driver:
         load: Callable[[Load], Loaded],
         publish: Callable[[Routes, LoadedVersions, bool], None],
         is_started: Callable[[Routes], bool] = first_load_is_over,
+        usage: Callable[[], Mapping[str, Use]] | None = None,
     ) -> None:
         self._manager = manager
         self._load = load
         self._publish = publish
         self._is_started = is_started
+        self._usage = usage
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
@@ -113,6 +121,10 @@ class Driver:
         if self._ended:
             in_force.set()
         return in_force
+
+    def demand(self, models: list[str]) -> None:
+        """Requests wait for these models. From any thread."""
+        self._events.put(_Demanded(models))
 
     def publish_again(self) -> None:
         """Publishes the routes although they stay: something else in the snapshot has changed. From any thread."""
@@ -144,6 +156,8 @@ class Driver:
                 return
             for event in events:
                 self._take(event)
+            if self._usage:
+                self._manager.used(self._usage(), time.monotonic())
             actions = self._manager.step(time.monotonic())
             self._publish_if_changed()
             self._release_crashed()
@@ -185,6 +199,8 @@ class Driver:
                 self._watch(action, outcome)
             case _Crashed(action, loaded, reason):
                 self._take_crash(action, loaded, reason, now)
+            case _Demanded(models):
+                self._manager.demanded(models, now)
             case _PublishAgain():
                 self._published = None
             case _Ended(action):

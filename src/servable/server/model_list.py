@@ -165,7 +165,7 @@ def check_labels(
     """
     for config in models:
         route = routes.models.get(config.name)
-        available = route.available if route else ()
+        available = (*route.available, *route.on_demand) if route else ()
         before = in_force.get(config.name)
         labels_before = (before.labels if before else None) or {}
         for label, version in (config.labels or {}).items():
@@ -185,7 +185,7 @@ def failures(names: Iterable[str], routes: Routes, arriving: Iterable[str] = ())
     found: dict[str, Failed] = {}
     for name in sorted(set(names) - set(arriving)):
         route = routes.models.get(name)
-        if route is None or route.available or route.status.pending:
+        if route is None or route.answers or route.status.pending:
             continue
         ended = (each for each in route.status.versions if each.state is State.END and each.failure)
         if (failed := next(ended, None)) is not None and failed.failure is not None:

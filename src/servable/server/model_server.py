@@ -30,6 +30,7 @@ from servable.lifecycle import (
     is_model_folder,
     version_policy,
 )
+from servable.server.demand import DemandWatch, residence_metrics
 from servable.server.driver import Driver
 from servable.server.engine_options import tensorflow_options_of
 from servable.server.loading import VersionLoader
@@ -146,7 +147,14 @@ class ModelServer:
             repository_handler(self.repository),
             logger.warning,
         )
-        self._driver = Driver(_manager(self.settings), self._load, self._publish, self._is_started)
+        self._demand = DemandWatch(self._native, self.demand) if self.settings.on_demand else None
+        self._driver = Driver(
+            _manager(self.settings),
+            self._load,
+            self._publish,
+            self._is_started,
+            self._demand.usage if self._demand else None,
+        )
         self._watcher = Watcher(
             self._source,
             folders,
@@ -184,6 +192,8 @@ class ModelServer:
             self.addresses = Addresses(**json.loads(self._native.start()), tls=bool(self.settings.tls_cert))
         self._security.follow(self._native)
         self._driver.start()
+        if self._demand:
+            self._demand.start()
         if self._list is None or self._list.looks is not Looks.NEVER:
             self._watcher.start()
         return self.addresses
@@ -231,6 +241,8 @@ class ModelServer:
             self._security.stop()
             self._watcher.stop()
             self._loader.stop()
+            if self._demand:
+                self._demand.stop()
             self._driver.stop(wait=finished)
         return finished
 
@@ -309,7 +321,7 @@ class ModelServer:
 
     def _answers(self, name: str) -> bool:
         route = self._routes.models.get(name)
-        return route is not None and bool(route.available)
+        return route is not None and route.answers
 
     def failed_models(self) -> dict[str, Failed]:
         """The models of the list that have no version and will get none: name -> the version that failed, and why."""
@@ -334,6 +346,10 @@ class ModelServer:
         """The page that Prometheus reads."""
         with typed_errors():
             return self._native.metrics()
+
+    def demand(self, models: list[str]) -> None:
+        """Has these models loaded, as if requests waited for them. Those that are loaded are passed over."""
+        self._driver.demand(models)
 
     def look_now(self) -> None:
         """Looks at the folders again at once."""
@@ -373,7 +389,7 @@ class ModelServer:
         if self._list is None or not self._list.wait_for_all:
             return first_load_is_over(routes)
         listed = self._list_source.configs
-        return all(name in routes.models and routes.models[name].available for name in listed)
+        return all(name in routes.models and routes.models[name].answers for name in listed)
 
     def _report(self, aspired: list[Aspired]) -> threading.Event:
         self._arriving = frozenset(item.model for item in aspired if item.settling and not item.versions)
@@ -430,7 +446,7 @@ class ModelServer:
             loaded,
             self._settings_of_version,
             starting=starting,
-            metrics=self._loader.metrics.page(),
+            metrics=self._loader.metrics.page() + residence_metrics(routes),
             request_logs=self._request_logs,
         )
         try:
@@ -475,6 +491,8 @@ def _manager(settings: ServerSettings) -> Manager:
             max_load_retries=settings.load_retries,
             load_retry_interval=settings.load_retry_interval,
             max_concurrent_loads=settings.load_threads,
+            on_demand=settings.on_demand,
+            min_residence=settings.min_residence,
         )
     )
 

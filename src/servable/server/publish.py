@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,9 @@ def describe(
     """
     servables: dict[str, _native.Servable] = {}
     models = {}
+    now = time.monotonic()
     for name, route in routes.models.items():
-        models[name] = _model(name, route, loaded, settings_of) | {"request_log": request_logs.get(name)}
+        models[name] = _model(name, route, loaded, settings_of, now) | {"request_log": request_logs.get(name)}
         for version in route.available:
             servables[_key(name, version)] = loaded[name, version].servable
     reasons = ["The models are still being loaded"] if starting else not_ready(routes)
@@ -70,11 +72,11 @@ def not_ready(routes: Routes) -> list[str]:
     """Why the server is not ready: a line for each model that should answer and does not.
 
     A model whose old version serves while a new one fails is ready: otherwise one bad upload would take every server
-    out of the load balancer.
+    out of the load balancer. So is one that is loaded on demand, also where that has failed for the time.
     """
     reasons = []
     for name, route in routes.models.items():
-        if route.available or not _is_wanted(route.status):
+        if route.answers or not _is_wanted(route.status) or _may_recover(route):
             continue
         reasons.append(f"{name}: {route.unavailable or _trouble(route.status)}")
     return reasons
@@ -83,9 +85,14 @@ def not_ready(routes: Routes) -> list[str]:
 def first_load_is_over(routes: Routes) -> bool:
     """Whether each model has a version that answers, or has failed once, or has nothing to load."""
     return all(
-        route.available or not route.status.pending or any(version.failure for version in route.status.versions)
+        route.answers or not route.status.pending or any(version.failure for version in route.status.versions)
         for route in routes.models.values()
     )
+
+
+def _may_recover(route: ModelRoute) -> bool:
+    stay = route.status.residence
+    return stay.evicted and (route.retry_at is not None or stay.demand_loads > 0)
 
 
 def _is_wanted(status: ModelStatus) -> bool:
@@ -107,6 +114,7 @@ def _model(
     route: ModelRoute,
     loaded: Mapping[tuple[str, int], Loaded],
     settings_of: Callable[[str, int], PerModelSettings],
+    now: float,
 ) -> dict[str, Any]:
     settings = {version: settings_of(name, version) for version in route.available}
     return {
@@ -114,6 +122,8 @@ def _model(
         "labels": dict(route.labels),
         "hold": route.hold,
         "unavailable": route.unavailable,
+        "on_demand": list(route.on_demand),
+        "failure": _failure(route, now),
         "versions": {
             str(version): {
                 "servable": _key(name, version),
@@ -124,6 +134,13 @@ def _model(
         },
         "status": [_status(status) for status in route.status.versions],
     }
+
+
+def _failure(route: ModelRoute, now: float) -> dict[str, Any] | None:
+    if route.failure is None:
+        return None
+    retry = None if route.retry_at is None else max(route.retry_at - now, 1.0)
+    return {"message": route.failure.message, "retry_s": retry}
 
 
 def batching(settings: PerModelSettings, *, batchable: bool) -> dict[str, Any] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from servable.lifecycle import State
+from servable.lifecycle.eviction import eviction_text
 from servable.server.publish import batching, not_ready
 
 if TYPE_CHECKING:
@@ -92,6 +94,9 @@ def _version_row(
     available = status.state is State.AVAILABLE
     labels = [label for label, version in route.labels.items() if version == status.version]
     note = status.message if not available else f"label {', '.join(labels)}" if labels else ""
+    if status.evicted:
+        last_used = route.status.residence.last_used
+        note = eviction_text(None if last_used is None else time.monotonic() - last_used)
     return VersionReport(
         model=name,
         version=status.version,
@@ -101,7 +106,7 @@ def _version_row(
         batching=_batching(settings, loaded) if loaded else "",
         memory=loaded.footprint if loaded else None,
         note=note,
-        failed=bool(status.failure) and not available,
+        failed=bool(status.failure) and not available and not status.evicted,
         signatures=loaded.signatures if loaded else (),
     )
 

@@ -47,6 +47,9 @@ MAX_BODY = 64 << 10
 """Bytes of a request's JSON."""
 
 _LOOK_AGAIN_S = 0.25
+EVICTED = "UNLOADED, evicted: loaded again at the next request"
+"""The reason in the index where a model made room for others."""
+
 _STATES = {
     State.START: "LOADING",
     State.LOADING: "LOADING",
@@ -167,6 +170,7 @@ class Repository:
             # What has failed is tried once more: it counts as wanted anew.
             server.look_at_once(lambda source: source.names.add(name))
         server.look_at_once(lambda source: source.names.discard(name))
+        server.demand([name])
         logger.info("A client loads model %s", name)
         if _flag(request.query, "wait", default=True):
             self._wait(name, request.version)
@@ -234,6 +238,7 @@ class Repository:
         name, number = request.model, request.version
         self._server().look_at_once()
         if _flag(request.query, "wait", default=True):
+            self._server().demand([name])
             self._wait(name, number, uploaded=True)
         about = {"version": number, "sha256": request.upload.sha256, "bytes": request.upload.size}
         state = next((each["state"] for each in self._told(name)["versions"] if each["version"] == number), None)
@@ -397,8 +402,9 @@ def _rows(name: str, status: ModelStatus) -> Iterator[dict[str, str]]:
     """The versions of a model as the index has them; one row without a version where there is none."""
     for each in status.versions:
         reason = each.message or ("unloaded" if each.state is State.END else "")
-        reason = "" if each.state is State.AVAILABLE else reason
-        yield {"name": name, "version": str(each.version), "state": _STATES[each.state], "reason": reason}
+        reason = "" if each.state is State.AVAILABLE else EVICTED if each.evicted else reason
+        state = "UNAVAILABLE" if each.evicted else _STATES[each.state]
+        yield {"name": name, "version": str(each.version), "state": state, "reason": reason}
     if not status.versions:
         notes = [*([status.error.message] if status.error else []), *status.notes]
         yield {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "; ".join(notes)}
@@ -409,6 +415,6 @@ def _version(number: int, status: VersionStatus | None, *, on_disk: bool = True)
     return {
         "version": number,
         "state": status.state.value if status else None,
-        "message": status.message if status and failed else "",
+        "message": EVICTED if status and status.evicted else status.message if status and failed else "",
         "on_disk": on_disk,
     }

@@ -288,7 +288,7 @@ class ServerSettings(PerModelSettings):
     max_held_requests: int = _setting(
         10_000,
         kinds.integer(0, 1 << 24),
-        "most requests that wait while a version is swapped under swap_policy resource",
+        "most requests that wait while a version is swapped under swap_policy resource, or loaded on demand",
         section="Limits",
     )
 
@@ -322,7 +322,19 @@ class ServerSettings(PerModelSettings):
     memory_budget: int = _setting(
         0,
         kinds.SIZE,
-        "memory for models under swap_policy auto; 0 for what the machine or its container has",
+        "memory for models under swap_policy auto and with on_demand; 0 for what the machine or its container has",
+        section="Models and versions",
+    )
+    on_demand: bool = _setting(
+        False,
+        kinds.BOOL,
+        "load models that do not fit into memory_budget when requests ask for them, in place of those used least",
+        section="Models and versions",
+    )
+    min_residence: float = _setting(
+        3.0,
+        kinds.DURATION,
+        "how long a model that was loaded stays at least before another one may take its place (with on_demand)",
         section="Models and versions",
     )
     load_threads: int = _setting(

@@ -163,7 +163,9 @@ impl Account {
         match &self.version {
             Some(version) => {
                 let signature = self.signature.as_ref().map_or("", |signature| signature.name.as_str());
-                version.metrics.request(signature, api, self.protocol, code, self.started.elapsed());
+                let now = Instant::now();
+                version.metrics.request(signature, api, self.protocol, code, now.duration_since(self.started));
+                version.metrics.used(now);
             }
             None => {
                 let routes = core.router.routes();

@@ -191,6 +191,16 @@ impl Server {
         self.core.router.logs().on_warning(warn);
     }
 
+    /// The models that requests wait for; see [`Demand::wait`](crate::demand::Demand::wait). None once stopped.
+    pub fn wait_demand(&self, timeout: Duration) -> Option<Vec<String>> {
+        self.core.router.demand().wait(timeout)
+    }
+
+    /// How each model that answers is used, as JSON: `{"model": {"idle_s": 1.5, "in_flight": 0}}`.
+    pub fn usage(&self) -> String {
+        serde_json::to_string(&self.core.router.usage()).unwrap_or_default()
+    }
+
     /// The page that Prometheus reads.
     pub fn metrics(&self) -> String {
         ops::metrics_page(&self.core)

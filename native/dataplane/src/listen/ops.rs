@@ -40,6 +40,7 @@ pub(super) fn metrics(core: &Core) -> Response<Reply> {
 pub(super) fn metrics_page(core: &Core) -> String {
     let mut page = String::with_capacity(16 << 10);
     core.router.routes().write_metrics(&mut page);
+    core.router.write_metrics(&mut page);
     core.metrics.write(&mut page);
     core.router.logs().write_metrics(&mut page);
     page

@@ -4,6 +4,7 @@
 //! `_total`, colons) cannot be written with the OpenMetrics encoders, and a request may cost a few atomic additions, no
 //! lock and no look-up of labels.
 
+mod held;
 mod histogram;
 mod page;
 mod tensorflow;
@@ -11,8 +12,9 @@ mod tensorflow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use self::held::Held;
 use self::histogram::{Histogram, ROWS, SECONDS};
 pub use self::page::{escaped, head};
 use self::tensorflow::{BatchingSession, ModelMetrics};
@@ -68,6 +70,9 @@ impl ProtocolMetrics {
 pub struct VersionMetrics {
     signatures: Vec<SignatureMetrics>,
     batch: BatchMetrics,
+    created: Instant,
+    /// Tenths of a second from `created` to the end of the last request, and one more; 0 if there was none.
+    last_use: AtomicU64,
 }
 
 impl VersionMetrics {
@@ -82,6 +87,26 @@ impl VersionMetrics {
         let counted = &signature.protocols[protocol as usize];
         counted.codes[code as usize].fetch_add(1, Ordering::Relaxed);
         counted.seconds.observe_time(took);
+    }
+
+    /// A request was answered at this time.
+    pub fn used(&self, now: Instant) {
+        let tenths = self.tenths(now);
+        // Mostly it is what it was: not to be written then, or threads on other cores would fetch this line again.
+        if self.last_use.load(Ordering::Relaxed) != tenths {
+            self.last_use.store(tenths, Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago the last request was answered, None if none was.
+    pub fn idle(&self, now: Instant) -> Option<Duration> {
+        let last = self.last_use.load(Ordering::Relaxed);
+        (last > 0).then(|| Duration::from_millis(100 * self.tenths(now).saturating_sub(last)))
+    }
+
+    fn tenths(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.created);
+        since.as_secs() * 10 + u64::from(since.subsec_millis() / 100) + 1
     }
 
     /// Counts the examples of a request for several inferences.
@@ -174,7 +199,12 @@ impl Metrics {
             run: Histogram::new(&SECONDS),
         });
         let batch = BatchMetrics { counts, model: self.model(model), session: self.session.clone() };
-        let counted = Arc::new(VersionMetrics { signatures: signatures.collect(), batch });
+        let counted = Arc::new(VersionMetrics {
+            signatures: signatures.collect(),
+            batch,
+            created: Instant::now(),
+            last_use: AtomicU64::new(0),
+        });
         versions.insert(key, counted.clone());
         counted
     }
@@ -223,6 +253,16 @@ mod tests {
         let before = metrics.version("m", 1, ["a"].into_iter());
         assert!(Arc::ptr_eq(&before, &metrics.version("m", 1, ["a"].into_iter())));
         assert!(!Arc::ptr_eq(&before, &metrics.version("m", 1, ["b"].into_iter())));
+    }
+
+    #[test]
+    fn the_last_use_is_known_to_a_tenth_of_a_second() {
+        let version = Metrics::default().version("m", 1, [].into_iter());
+        let start = Instant::now();
+        assert_eq!(version.idle(start), None);
+        version.used(start + Duration::from_secs(10));
+        let idle = version.idle(start + Duration::from_secs(12)).unwrap();
+        assert_eq!(idle, Duration::from_secs(2));
     }
 
     #[test]

@@ -1,124 +1,20 @@
-//! The routing snapshot: one immutable value that says which version answers which request.
-//!
-//! Python describes it ([`Snapshot`]), this module compiles it ([`Routes`]) and swaps it in with one pointer store
-//! ([`Router`]). A request keeps the version it was routed to alive until it is answered.
+//! A compiled snapshot: models, their versions, and the names that lead to them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use serde::Deserialize;
-use tokio::sync::watch;
+use serde::Serialize;
 
-use crate::batch::queue::{Batching, timed_out};
+use super::snapshot::{FailureSnapshot, ModelSnapshot, Snapshot, VersionSnapshot};
+use crate::batch::queue::Batching;
 use crate::batch::{Limits, Queue};
-use crate::metrics::{InFlight, Metrics, VersionMetrics, escaped, head};
-use crate::request_log::{LogSettings, ModelLog, RequestLogs};
+use crate::metrics::{Metrics, VersionMetrics, escaped, head};
+use crate::request_log::{ModelLog, RequestLogs};
 use crate::servable::Servable;
-use crate::wire::{VersionState, VersionStatus};
+use crate::wire::VersionStatus;
 use crate::{Code, Error, Result};
-
-/// What Python describes. Unknown keys are errors: both sides are of one release.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Snapshot {
-    #[serde(default)]
-    pub ready: bool,
-    /// Why the server is not ready.
-    #[serde(default)]
-    pub reasons: Vec<String>,
-    /// The first load is not over: unknown models may still come.
-    #[serde(default)]
-    pub starting: bool,
-    #[serde(default)]
-    pub models: BTreeMap<String, ModelSnapshot>,
-    /// Lines for Prometheus' page that only Python knows.
-    #[serde(default)]
-    pub metrics: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSnapshot {
-    /// The version that answers when a request names none.
-    #[serde(default)]
-    pub default: Option<i64>,
-    #[serde(default)]
-    pub labels: HashMap<String, i64>,
-    /// A swap is under way: requests that find no version wait for the next snapshot.
-    #[serde(default)]
-    pub hold: bool,
-    /// Why nothing answers although it did and will again; empty otherwise.
-    #[serde(default)]
-    pub unavailable: String,
-    #[serde(default)]
-    pub versions: BTreeMap<String, VersionSnapshot>,
-    /// How requests are logged; none are without it.
-    #[serde(default)]
-    pub request_log: Option<LogSettings>,
-    #[serde(default)]
-    pub status: Vec<StatusSnapshot>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VersionSnapshot {
-    /// Key of the loaded servable, given beside the snapshot.
-    pub servable: String,
-    #[serde(default)]
-    pub batching: Option<BatchingSnapshot>,
-    #[serde(default = "default_queued_rows")]
-    pub max_queued_rows: usize,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchingSnapshot {
-    pub max_rows: usize,
-    #[serde(default)]
-    pub timeout_us: u64,
-    #[serde(default)]
-    pub allowed_sizes: Vec<usize>,
-    #[serde(default)]
-    pub pad: bool,
-    #[serde(default)]
-    pub adaptive: bool,
-    #[serde(default)]
-    pub max_request_rows: usize,
-    #[serde(default)]
-    pub split: bool,
-}
-
-fn default_queued_rows() -> usize {
-    100_000
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSnapshot {
-    pub version: i64,
-    /// START, LOADING, AVAILABLE, UNLOADING or END.
-    pub state: String,
-    /// Canonical number of the error that ended it; 0 for none.
-    #[serde(default)]
-    pub code: i64,
-    #[serde(default)]
-    pub message: String,
-}
-
-impl From<StatusSnapshot> for VersionStatus {
-    fn from(described: StatusSnapshot) -> Self {
-        VersionStatus {
-            version: described.version,
-            state: VersionState::from_name(&described.state),
-            code: Code::from_number(described.code),
-            message: described.message,
-        }
-    }
-}
 
 /// One version that requests can be sent to.
 pub struct Version {
@@ -149,6 +45,8 @@ pub struct Model {
     labels: HashMap<String, i64>,
     hold: bool,
     unavailable: String,
+    on_demand: Vec<i64>,
+    failure: Option<FailureSnapshot>,
 }
 
 impl Model {
@@ -168,6 +66,33 @@ impl Model {
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         numbers
     }
+
+    /// Whether a request for this version is to wait.
+    fn holds(&self, choice: Choice<'_>) -> bool {
+        let will_come = |number| self.on_demand.is_empty() || self.on_demand.contains(&number);
+        self.hold && !matches!(choice, Choice::Specific(number) if !will_come(number))
+    }
+
+    /// How it was used: not at all where no version answers.
+    fn usage(&self, now: Instant) -> Option<Usage> {
+        let newest = self.versions.values().filter_map(|version| version.metrics.idle(now)).min();
+        let in_flight = self.versions.iter().map(|(number, version)| {
+            // The routes hold each version once, and the default one twice.
+            let own = 1 + usize::from(self.default.as_ref().is_some_and(|default| default.number == *number));
+            Arc::strong_count(version).saturating_sub(own)
+        });
+        (!self.versions.is_empty())
+            .then(|| Usage { idle_s: newest.map(|idle| idle.as_secs_f64()), in_flight: in_flight.sum() })
+    }
+}
+
+/// How a model is used.
+#[derive(Debug, Serialize)]
+pub struct Usage {
+    /// Seconds since a request was answered; absent if none was.
+    pub idle_s: Option<f64>,
+    /// Requests that have one of its versions.
+    pub in_flight: usize,
 }
 
 /// Which version a request asks for.
@@ -188,13 +113,27 @@ pub struct Routes {
     metrics: String,
 }
 
-enum Lookup {
+pub(super) enum Lookup {
     Found(Arc<Version>),
     /// Wait for the next snapshot; the error is for those who have waited long enough.
-    Hold(Error),
+    Hold {
+        missing: Error,
+        on_demand: bool,
+    },
 }
 
 impl Routes {
+    /// The routes of a server that has loaded nothing yet.
+    pub(super) fn starting() -> Routes {
+        Routes { starting: true, reasons: vec!["starting".to_owned()], ..Routes::default() }
+    }
+
+    /// How each model that answers is used.
+    pub(super) fn usage(&self) -> BTreeMap<String, Usage> {
+        let now = Instant::now();
+        self.models.iter().filter_map(|(name, model)| Some((name.clone(), model.usage(now)?))).collect()
+    }
+
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
     }
@@ -232,7 +171,7 @@ impl Routes {
         !self.starting
     }
 
-    fn find(&self, name: &str, choice: Choice<'_>) -> Result<Lookup> {
+    pub(super) fn find(&self, name: &str, choice: Choice<'_>) -> Result<Lookup> {
         let model = self.models.get(name);
         let found = match choice {
             Choice::Latest => model.and_then(|model| model.default.as_ref()),
@@ -248,7 +187,11 @@ impl Routes {
             return Ok(Lookup::Found(version.clone()));
         }
         let missing = self.missing(name, choice);
-        if model.is_some_and(|model| model.hold) { Ok(Lookup::Hold(missing)) } else { Err(missing) }
+        match model {
+            Some(model) if model.holds(choice) => Ok(Lookup::Hold { missing, on_demand: !model.on_demand.is_empty() }),
+            Some(Model { failure: Some(failure), .. }) => Err(failure.error(name)),
+            _ => Err(missing),
+        }
     }
 
     fn missing(&self, name: &str, choice: Choice<'_>) -> Error {
@@ -303,7 +246,7 @@ impl Routes {
         }
     }
 
-    fn compile(
+    pub(super) fn compile(
         snapshot: Snapshot,
         servables: &HashMap<String, Arc<Servable>>,
         before: &Routes,
@@ -354,6 +297,8 @@ impl Compiler<'_> {
             labels: described.labels,
             hold: described.hold,
             unavailable: described.unavailable,
+            on_demand: described.on_demand,
+            failure: described.failure,
         })
     }
 
@@ -410,122 +355,4 @@ impl Compiler<'_> {
 
 fn same_log(a: Option<&Arc<ModelLog>>, b: Option<&Arc<ModelLog>>) -> bool {
     a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
-}
-
-/// The routes in force, and those who wait for the next.
-pub struct Router {
-    routes: ArcSwap<Routes>,
-    /// Counts the snapshots; requests that are held wait for the next number.
-    revision: watch::Sender<u64>,
-    held: AtomicI64,
-    max_held: i64,
-    io_threads: usize,
-    logs: RequestLogs,
-    /// Held while a snapshot is applied; true once none may be any more.
-    closed: Mutex<bool>,
-}
-
-impl Router {
-    pub fn new(io_threads: usize, max_held: i64) -> Router {
-        let starting = Routes { starting: true, reasons: vec!["starting".to_owned()], ..Routes::default() };
-        Router {
-            routes: ArcSwap::from_pointee(starting),
-            revision: watch::Sender::new(0),
-            held: AtomicI64::new(0),
-            max_held,
-            io_threads,
-            logs: RequestLogs::default(),
-            closed: Mutex::new(false),
-        }
-    }
-
-    /// Makes a snapshot the one in force, unless the router is closed. Requests that were routed before keep the
-    /// version they have.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` when the snapshot contradicts itself; then the old one stays.
-    pub fn apply(
-        &self,
-        snapshot: Snapshot,
-        servables: &HashMap<String, Arc<Servable>>,
-        metrics: &Metrics,
-    ) -> Result<()> {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *closed {
-            return Ok(());
-        }
-        let before = self.routes.load();
-        let routes = Routes::compile(snapshot, servables, &before, metrics, &self.logs, self.io_threads)?;
-        self.routes.store(Arc::new(routes));
-        self.revision.send_modify(|revision| *revision += 1);
-        Ok(())
-    }
-
-    /// Lets go of everything: servables end only when no snapshot holds them. A snapshot that comes later is ignored.
-    pub fn close(&self) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.routes.store(Arc::default());
-        self.wake();
-        self.logs.close();
-    }
-
-    /// The request logs of all models.
-    pub fn logs(&self) -> &RequestLogs {
-        &self.logs
-    }
-
-    pub fn routes(&self) -> arc_swap::Guard<Arc<Routes>> {
-        self.routes.load()
-    }
-
-    /// Wakes all who wait for the next snapshot, although the one in force stays.
-    pub fn wake(&self) {
-        self.revision.send_modify(|revision| *revision += 1);
-    }
-
-    /// A receiver that changes with every snapshot.
-    pub fn revisions(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
-    }
-
-    /// The version for a request. During a swap that unloads first, waits for the new version until the deadline.
-    ///
-    /// # Errors
-    /// `NOT_FOUND` and `INVALID_ARGUMENT` as TensorFlow Serving says them; `RESOURCE_EXHAUSTED` when too many wait;
-    /// `DEADLINE_EXCEEDED` when the new version did not come in time.
-    pub async fn resolve(&self, model: &str, choice: Choice<'_>, deadline: Option<Instant>) -> Result<Arc<Version>> {
-        // Bound first: a guard that lived on while the request waits would keep the old version from unloading.
-        let found = self.routes.load().find(model, choice)?;
-        match found {
-            Lookup::Found(version) => Ok(version),
-            Lookup::Hold(_) => self.hold(model, choice, deadline).await,
-        }
-    }
-
-    async fn hold(&self, model: &str, choice: Choice<'_>, deadline: Option<Instant>) -> Result<Arc<Version>> {
-        let _held = InFlight::new(&self.held, 1);
-        if self.held.load(Ordering::Relaxed) > self.max_held {
-            return Err(Error::new(
-                Code::ResourceExhausted,
-                "Too many requests wait for the version that is being loaded",
-            )
-            .with_reason("too_many_held")
-            .with_retry_after(Duration::from_secs(1)));
-        }
-        let mut revisions = self.revision.subscribe();
-        loop {
-            // Marked as seen before looking, so that a snapshot that comes in between wakes this request.
-            revisions.borrow_and_update();
-            let missing = match self.routes.load().find(model, choice)? {
-                Lookup::Found(version) => return Ok(version),
-                Lookup::Hold(missing) => missing,
-            };
-            let next = revisions.changed();
-            let changed = match deadline {
-                None => next.await,
-                Some(deadline) => tokio::time::timeout_at(deadline.into(), next).await.map_err(|_| timed_out())?,
-            };
-            changed.map_err(|_| missing)?;
-        }
-    }
 }
