@@ -137,6 +137,7 @@ def test_until_the_first_version_is_there_no_answer_says_servable(
     (models / "m").mkdir()
     server = serve(f"--model_base_path={models / 'm'}", "--model_name=m")
     server.wait_for("Listening")
+    server.wait_for(f"No versions of servable m found under base path {models / 'm'}")
     request = tfs.predict.PredictRequest()
     request.model_spec.name = "unknown"
     with server.channel() as channel:

@@ -102,6 +102,7 @@ class Driver:
         self._loaded: LoadedVersions = {}
         self._published: tuple[int, bool] | None = None
         self._crashed: list[Loaded] = []
+        self._told: dict[str, frozenset[str]] = {}
         self._started = False
         self._looked = False
         self._ended = False
@@ -178,12 +179,22 @@ class Driver:
             events.append(self._events.get())
         return events
 
+    def _tell(self, aspired: list[Aspired]) -> None:
+        """Logs what was remarked about each model: once, until it is no longer so."""
+        for item in aspired:
+            remarks = frozenset([*([item.error.message] if item.error else []), *item.notes])
+            for remark in sorted(remarks - self._told.pop(item.model, frozenset())):
+                logger.warning("Model %s: %s", item.model, remark)
+            if remarks:
+                self._told[item.model] = remarks
+
     def _take(self, event: _Event) -> None:
         now = time.monotonic()
         match event:
             case _Wanted(aspired, options, _):
                 # A version that is still being copied when the server starts belongs to the first load.
                 self._looked = self._looked or not any(item.settling and not item.versions for item in aspired)
+                self._tell(aspired)
                 self._manager.configure(options)
                 self._manager.aspire(aspired, now)
             case _LoadDone(action, Failure() as failure, seconds):
