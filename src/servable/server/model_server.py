@@ -12,29 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from servable import _native
 from servable.engines.native import typed_errors
-from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ServableError, Unavailable
+from servable.errors import DeadlineExceeded, FailedPrecondition, Internal, ServableError, Unavailable
 from servable.lifecycle import (
     SWAP_POLICIES,
-    FolderSource,
-    FoldersSource,
     KeepingSource,
-    ListSource,
     Load,
-    Manager,
-    ManagerSettings,
     ModelOptions,
     Routes,
     State,
     VersionPolicy,
     WithheldSource,
-    is_model_folder,
     version_policy,
 )
 from servable.server.demand import DemandWatch, residence_metrics
 from servable.server.driver import Driver
 from servable.server.engine_options import tensorflow_options_of
 from servable.server.loading import VersionLoader
-from servable.server.memory import default_budget
 from servable.server.model_list import (
     Looks,
     ModelList,
@@ -53,6 +46,7 @@ from servable.server.report import ServerReport, report_on
 from servable.server.repository import Repository, repository_handler
 from servable.server.request_log import describe_log, make_log_folder
 from servable.server.security import Security
+from servable.server.setup import manager_of, source_of
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
 
@@ -136,7 +130,7 @@ class ModelServer:
                 lambda: {name: config.base_path for name, config in self._list_source.configs.items()}
             )
         else:
-            source, folders = _source(models, self.settings, self._policy_of)
+            source, folders = source_of(models, self.settings, self._policy_of)
             places = places_of(source, models)
         self._source = WithheldSource(KeepingSource(source, self._keeps))
         self.repository = Repository(weakref.ref(self), places, self.settings)
@@ -149,7 +143,7 @@ class ModelServer:
         )
         self._demand = DemandWatch(self._native, self.demand) if self.settings.on_demand else None
         self._driver = Driver(
-            _manager(self.settings),
+            manager_of(self.settings),
             self._load,
             self._publish,
             self._is_started,
@@ -481,34 +475,3 @@ def _reload_by_clients(server: ModelServer) -> Callable[[bytes], None]:
             raise Internal(f"The reload failed: {type(error).__name__}: {error}") from error
 
     return reload
-
-
-def _manager(settings: ServerSettings) -> Manager:
-    return Manager(
-        ManagerSettings(
-            swap=SWAP_POLICIES[settings.swap_policy],
-            memory_budget=settings.memory_budget or default_budget(),
-            max_load_retries=settings.load_retries,
-            load_retry_interval=settings.load_retry_interval,
-            max_concurrent_loads=settings.load_threads,
-            on_demand=settings.on_demand,
-            min_residence=settings.min_residence,
-        )
-    )
-
-
-def _source(
-    models: str | Path | Mapping[str, str | Path], settings: ServerSettings, policy: Callable[[Path], VersionPolicy]
-) -> tuple[Source, list[Path]]:
-    if not isinstance(models, (str, Path)):
-        paths = {name: Path(path).absolute() for name, path in models.items()}
-        policies = dict.fromkeys(paths, policy)
-        return ListSource(paths, policies=policies, settle=settings.settle), list(paths.values())
-    folder = Path(models).absolute()
-    if not folder.is_dir():
-        raise InvalidArgument(
-            f"There is no folder {folder}", hint="name a folder of models, or the folder of one model's versions"
-        )
-    if is_model_folder(folder):
-        return FolderSource(folder.name, folder, policy=policy, settle=settings.settle), [folder]
-    return FoldersSource(folder, policy=policy, settle=settings.settle), [folder]
