@@ -60,8 +60,8 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="session")
-def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """TensorFlow Serving's messages and services: `tfs.predict.PredictRequest`, `tfs.prediction(channel)`."""
+def proto_stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Google's own code for our contracts, importable; the folder that it is in."""
     folder = tmp_path_factory.mktemp("stubs")
     files = [str(path.relative_to(PROTO)) for path in PROTO.glob("tensorflow*/**/*.proto")]
     well_known = Path(grpc_tools.__file__).parent / "_proto"
@@ -70,6 +70,13 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     # Without it the package tensorflow-serving-api would be found first.
     (folder / "tensorflow_serving" / "__init__.py").touch()
     sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def tfs(proto_stubs: Path) -> SimpleNamespace:
+    """TensorFlow Serving's messages and services: `tfs.predict.PredictRequest`, `tfs.prediction(channel)`."""
 
     def apis(name: str) -> Any:
         return importlib.import_module(f"tensorflow_serving.apis.{name}")
@@ -84,7 +91,7 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
             tensor.tensor_shape.dim.add(size=size)
         return tensor
 
-    yield SimpleNamespace(
+    return SimpleNamespace(
         predict=apis("predict_pb2"),
         metadata=apis("get_model_metadata_pb2"),
         status=apis("get_model_status_pb2"),
@@ -100,7 +107,6 @@ def tfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         prediction=apis("prediction_service_pb2_grpc").PredictionServiceStub,
         model=apis("model_service_pb2_grpc").ModelServiceStub,
     )
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture

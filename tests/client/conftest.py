@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import importlib
 import json
-import sys
 import threading
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -13,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc_tools
 import numpy as np
 import pytest
-from grpc_tools import protoc
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from servable import _native
@@ -135,16 +132,10 @@ def recorded() -> Iterator[RecordedServer]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ModuleType]]:
+@pytest.fixture
+def stubs(proto_stubs: Path) -> Callable[[str], ModuleType]:
     """Google's own code for our contracts: `stubs("predict")` is tensorflow_serving/apis/predict.proto."""
-    folder = tmp_path_factory.mktemp("client_stubs")
-    files = [str(path.relative_to(PROTO)) for path in PROTO.glob("tensorflow*/**/*.proto")]
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    assert protoc.main(["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={folder}", *files]) == 0
-    sys.path.insert(0, str(folder))
-    yield lambda name: importlib.import_module(f"tensorflow_serving.apis.{name}_pb2")
-    sys.path.remove(str(folder))
+    return lambda name: importlib.import_module(f"tensorflow_serving.apis.{name}_pb2")
 
 
 class RpcServer:

@@ -26,6 +26,7 @@ class Histories(RuleBasedStateMachine):
         self.wanted: tuple[int, ...] = ()
         self.fallbacks: tuple[int, ...] = ()
         self.looks = dict.fromkeys(VERSIONS, 0)
+        self.told = dict.fromkeys(VERSIONS, 0)
         self.tried: dict[int, int] = {}
         self.finally_failed: dict[int, int] = {}
         self.served = False
@@ -42,7 +43,8 @@ class Histories(RuleBasedStateMachine):
 
         def check_and_obey(action: Load | Unload) -> None:
             if isinstance(action, Load):
-                look = self.looks[action.version]
+                # The manager cannot know of changes to files that no source has named since.
+                look = self.told[action.version]
                 assert self.finally_failed.get(action.version) != look, f"{action} had finally failed"
                 self.tried[action.version] = look
             obey(action)
@@ -51,6 +53,7 @@ class Histories(RuleBasedStateMachine):
         self.tell()
 
     def tell(self) -> None:
+        self.told |= {number: self.looks[number] for number in (*self.wanted, *self.fallbacks)}
         versions = [place(number, look=str(self.looks[number])) for number in self.wanted]
         spare = [place(number, look=str(self.looks[number])) for number in self.fallbacks]
         self.m.want(*versions, fallbacks=tuple(spare))
