@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import models, payloads
 from bench.paced import Paced
+from bench.process import ALL_CORES
 from bench.samples import Check
 from bench.saved_models import saved_model
 from bench.scenarios.base import Figures, Options
@@ -58,7 +59,7 @@ def run(options: Options) -> Figures:
         f"Requests for the small model are due at a constant {RATE:.0f} a second over REST; latency counts from then.",
         "The small model is always in the server itself; `isolation` is said of the large one.",
         "The large one is loaded again as soon as it is there. ONNX: 200 MB; SavedModel: 300 MB, no golden examples.",
-        "Runs without and with loads in turns. Server and its children on one core, load on the other.",
+        "Runs without and with loads in turns. Server, its children and the load share both cores.",
     ]
     return figures
 
@@ -84,7 +85,7 @@ def _watch(isolation: str, engine: str, source: Path, options: Options) -> Seen:
     (large / "servable.toml").write_text(f'isolation = "{isolation}"\n')
     next_version(large, source, 1)
     seen, seconds = Seen(), max(options.seconds, LEAST_SECONDS)
-    with servable(folder, "--settle", "0s") as server:
+    with servable(folder, "--settle", "0s", cores=ALL_CORES) as server:
         target = server.target(
             payloads.tfs_rest(SMALL, models.example()), models.expected(models.mlp(), models.example())
         )

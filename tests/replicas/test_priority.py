@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is done
 
 
 def test_threads_that_are_started_meanwhile_are_raised_again() -> None:
-    before = os.getpriority(os.PRIO_PROCESS, 0)
+    before, processors = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
     leave, started = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -27,10 +27,12 @@ def test_threads_that_are_started_meanwhile_are_raised_again() -> None:
         assert started.wait(20)
         assert thread.native_id is not None
         assert os.sched_getscheduler(thread.native_id) == os.SCHED_BATCH
+        assert len(os.sched_getaffinity(thread.native_id)) == (len(processors) + 1) // 2
     try:
         for each in (0, thread.native_id):
             assert os.sched_getscheduler(each) == os.SCHED_OTHER
             assert os.getpriority(os.PRIO_PROCESS, each) == before
+            assert os.sched_getaffinity(each) == processors
     finally:
         leave.set()
         thread.join()

@@ -118,7 +118,8 @@ def tensorflow_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
     """The options of the engine `tensorflow` as the data plane reads them.
 
     TensorFlow has one set of threads in a process, which all its models share: those of the first load count. One
-    thread between operations, the default elsewhere, would let one model wait for another, so it means one a core here.
+    thread between operations, the default elsewhere, would let one model wait for another, so it means one a core here
+    (said in numbers, since TensorFlow counts those that the loading thread may use).
 
     Args:
         options: Of this load.
@@ -135,7 +136,7 @@ def tensorflow_options(options: EngineOptions, saved: Mapping[str, Any]) -> str:
             "library": str(options.library or tensorflow_library()),
             "tags": special.tags,
             "intra_op_threads": options.intra_op_threads or _threads(saved, "intra_op_threads"),
-            "inter_op_threads": 0 if inter_op_threads == 1 else inter_op_threads,
+            "inter_op_threads": (os.cpu_count() or 1) if inter_op_threads == 1 else inter_op_threads,
             "gpu_memory_fraction": special.gpu_memory_fraction or 0.0,
             "gpu_memory_growth": special.gpu_memory_growth,
             "session_config": list(special.session_config),

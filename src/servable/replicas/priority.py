@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -25,22 +25,26 @@ def background() -> Iterator[None]:
     Threads that are started meanwhile inherit that, so all are raised again at the end. A process may lower its
     niceness only with CAP_SYS_NICE or a limit RLIMIT_NICE: where a probe says that it may not, the niceness stays. The
     policy SCHED_BATCH, which may always be taken back, stays at least: its threads do not interrupt others.
+
+    And it keeps to half of the processors. Most of a load is the kernel reading files and handing out memory, which no
+    other thread may interrupt on that processor, whatever its priority: those with requests need one that is free.
     """
     if not hasattr(os, "SCHED_BATCH"):
         yield
         return
-    nicely = _may_be_raised_again()
-    _set(0, os.SCHED_BATCH, NICENESS if nicely else None)
+    nicely, processors = _may_be_raised_again(), os.sched_getaffinity(0)
+    _set(0, os.SCHED_BATCH, NICENESS if nicely else None, sorted(processors)[: (len(processors) + 1) // 2])
     try:
         yield
     finally:
         for thread in Path("/proc/self/task").iterdir():
             with suppress(OSError):  # it has ended
-                _set(int(thread.name), os.SCHED_OTHER, 0 if nicely else None)
+                _set(int(thread.name), os.SCHED_OTHER, 0 if nicely else None, processors)
 
 
-def _set(thread: int, policy: int, niceness: int | None) -> None:
+def _set(thread: int, policy: int, niceness: int | None, processors: Iterable[int]) -> None:
     os.sched_setscheduler(thread, policy, os.sched_param(0))
+    os.sched_setaffinity(thread, processors)
     if niceness is not None:
         # Linux has a niceness for each thread, whatever POSIX says.
         os.setpriority(os.PRIO_PROCESS, thread, niceness)
