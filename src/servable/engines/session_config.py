@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servable.engines.library import tensorflow_library
-from servable.errors import InvalidArgument, NotFound
+from servable.errors import InvalidArgument
+from servable.settings.bounded_file import read_bounded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LARGEST_FILE = 1 << 20
 """Bytes of a session config."""
@@ -41,15 +45,7 @@ def read_session_config(path: str | Path) -> bytes:
         >>> read_session_config("session.config")  # doctest: +SKIP
         b'...'
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except FileNotFoundError:
-        raise NotFound(f"{path}; No such file or directory") from None
-    except OSError as error:
-        raise InvalidArgument(f"{path}; {error.strerror}") from None
-    if len(content) > LARGEST_FILE:
-        raise InvalidArgument(f"The session config {path} is larger than {LARGEST_FILE} bytes")
+    content = read_bounded(path, LARGEST_FILE, "session config")
     command = [sys.executable, "-c", _READER, str(tensorflow_library().parent)]
     done = subprocess.run(command, input=content, capture_output=True, timeout=_READ_S, check=False)
     if done.returncode:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
 
-from servable.errors import InvalidArgument, NotFound
+from servable.errors import InvalidArgument
+from servable.settings.bounded_file import read_bounded
 from servable.tfserving import messages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from google.protobuf.message import Message
 
 LARGEST_FILE = 16 << 20
@@ -35,15 +37,7 @@ def read_message(path: str | Path, name: str) -> Any:
     Example:
         >>> read_message("models.config", "ModelServerConfig")  # doctest: +SKIP
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except FileNotFoundError:
-        raise NotFound(f"{path}; No such file or directory") from None
-    except OSError as error:
-        raise InvalidArgument(f"{path}; {error.strerror}") from None
-    if len(content) > LARGEST_FILE:
-        raise InvalidArgument(f"The config file {path} is larger than {LARGEST_FILE} bytes")
+    content = read_bounded(path, LARGEST_FILE, "config file")
     message = messages.new(name)
     if (trouble := _parse(content, message)) is not None:
         print(f"Error parsing text-format {messages.PACKAGE}.{name}: {trouble}", file=sys.stderr)  # noqa: T201
