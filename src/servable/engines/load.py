@@ -93,10 +93,9 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
     options = options or EngineOptions()
     if manifest:
         form = format_of(manifest.format, manifest.file)
+        verify_files(path, manifest)
     else:
         form = detect_format(path, prefer_tflite=options.litert.prefer)
-    if manifest:
-        verify_files(path, manifest)
     examples = read_examples(path) if options.warm_up_iterations else []
     servable = open_servable(path, form, manifest, options)
     try:

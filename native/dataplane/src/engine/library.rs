@@ -6,6 +6,25 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::{Code, Error, Result};
 
+/// Declares `Functions`, the functions of an engine's C API, and how they are found in its library.
+///
+/// First the prefix that all their symbols have, then a line for each: `field = "Symbol": fn(..) -> ..;`.
+macro_rules! engine_functions {
+    ($prefix:literal; $($field:ident = $symbol:literal: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        /// The functions, by their names without the prefix.
+        #[derive(Clone, Copy)]
+        struct Functions { $($field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)* }
+
+        impl Functions {
+            fn find(library: &libloading::Library) -> std::result::Result<Functions, libloading::Error> {
+                // SAFETY: the types are those of the C API's headers.
+                unsafe { Ok(Functions { $($field: *library.get(concat!($prefix, $symbol, "\0").as_bytes())?,)* }) }
+            }
+        }
+    };
+}
+pub(crate) use engine_functions;
+
 /// Opens a shared library; the same path gives the same library for the life of the process.
 ///
 /// Libraries stay open for ever: engines leave threads and thread-local state behind that outlive any session.

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::file::MappedFile;
 use super::memory::Memory;
-use crate::engine::library;
+use crate::engine::library::{self, engine_functions};
 use crate::{Code, Error, Result};
 
 /// What the C API only hands out pointers to.
@@ -88,22 +88,8 @@ const SEVERITY_SILENT: i64 = 4;
 type Status = c_int;
 type Payload = unsafe extern "C" fn(*mut c_void);
 
-macro_rules! functions {
-    ($($field:ident = $symbol:literal: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions, by their names without `LiteRt`.
-        #[derive(Clone, Copy)]
-        struct Functions { $($field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)* }
-
-        impl Functions {
-            fn find(library: &libloading::Library) -> std::result::Result<Functions, libloading::Error> {
-                // SAFETY: the types are those of the C API's headers.
-                unsafe { Ok(Functions { $($field: *library.get(concat!("LiteRt", $symbol, "\0").as_bytes())?,)* }) }
-            }
-        }
-    };
-}
-
-functions! {
+engine_functions! {
+    "LiteRt";
     create_environment = "CreateEnvironment":
         fn(c_int, *const EnvironmentOption, *mut *mut RtEnvironment) -> Status;
     create_model = "CreateModelFromBuffer":

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::{Mutex, PoisonError};
 
-use crate::engine::library;
+use crate::engine::library::{self, engine_functions};
 use crate::{Code, Error, Result};
 
 /// What the C API only hands out pointers to.
@@ -38,22 +38,8 @@ pub(super) struct TfBuffer {
 
 pub(super) type Deallocator = unsafe extern "C" fn(*mut c_void, usize, *mut c_void);
 
-macro_rules! functions {
-    ($($field:ident = $symbol:literal: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions, by their names without `TF_`.
-        #[derive(Clone, Copy)]
-        struct Functions { $($field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)* }
-
-        impl Functions {
-            fn find(library: &libloading::Library) -> std::result::Result<Functions, libloading::Error> {
-                // SAFETY: the types are those of the C API's headers.
-                unsafe { Ok(Functions { $($field: *library.get(concat!("TF_", $symbol, "\0").as_bytes())?,)* }) }
-            }
-        }
-    };
-}
-
-functions! {
+engine_functions! {
+    "TF_";
     version = "Version": fn() -> *const c_char;
     new_status = "NewStatus": fn() -> *mut TfStatus;
     delete_status = "DeleteStatus": fn(*mut TfStatus);
