@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
+
+from line_reader import LineReader
 
 SOURCES = Path(__file__).parents[2] / "src"
 TIMEOUT_S = 30
@@ -30,33 +31,20 @@ class Process:
         self.process = subprocess.Popen(
             command, cwd=cwd, env=environment(**variables), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.lines: list[str] = []
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self._reader = LineReader(self.process.stderr)
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._more:
-                self.lines.append(line)
-                self._more.notify_all()
-        with self._more:
-            self.lines.append("")
-            self._more.notify_all()
+    @property
+    def lines(self) -> list[str]:
+        return self._reader.lines
 
     def wait_for(self, text: str) -> dict[str, Any]:
         """The first log line whose message begins with this text, waited for."""
 
-        def find() -> dict[str, Any] | None:
-            records = (json.loads(line) for line in self.lines if line.startswith("{"))
-            return next((record for record in records if record["message"].startswith(text)), None)
+        def record(line: str) -> dict[str, Any] | None:
+            found = json.loads(line) if line.startswith("{") else None
+            return found if found and found["message"].startswith(text) else None
 
-        with self._more:
-            self._more.wait_for(lambda: find() or "" in self.lines, TIMEOUT_S)
-            found = find()
-        assert found is not None, f"no line {text!r} in {''.join(self.lines)}"
-        return found
+        return self._reader.wait_for(record, text, TIMEOUT_S)
 
     @property
     def rest(self) -> str:
@@ -76,5 +64,7 @@ class Process:
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
         self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

@@ -8,11 +8,12 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+
+from line_reader import LineReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,27 +54,15 @@ class ModelServerProcess:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.lines: list[str] = []
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self._reader = LineReader(self.process.stdout)
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._more:
-                self.lines.append(line)
-                self._more.notify_all()
+    @property
+    def lines(self) -> list[str]:
+        return self._reader.lines
 
     def wait_for(self, pattern: str) -> str:
         """The first line in which a pattern is found, waited for."""
-
-        def found() -> str | None:
-            return next((line for line in self.lines if re.search(pattern, line)), None)
-
-        with self._more:
-            assert self._more.wait_for(lambda: found() is not None, TIMEOUT_S), "".join(self.lines)
-        return found() or ""
+        return self._reader.wait_for(lambda line: line if re.search(pattern, line) else None, pattern, TIMEOUT_S)
 
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(f"127.0.0.1:{self.port}", options=[("grpc.use_local_subchannel_pool", 1)])
@@ -87,8 +76,6 @@ class ModelServerProcess:
             self.process.kill()
         self.process.wait()
         self._reader.join()
-        if self.process.stdout:
-            self.process.stdout.close()
 
 
 def models_config(models: Mapping[str, Path], more: str = "") -> str:

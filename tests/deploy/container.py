@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from line_reader import LineReader
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -58,32 +60,11 @@ class ContainerProcess:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.lines: list[str] = []
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._more:
-                self.lines.append(line)
-                self._more.notify_all()
-        with self._more:
-            self.lines.append("")
-            self._more.notify_all()
+        self._reader = LineReader(self.process.stdout)
 
     def wait_for(self, pattern: str) -> str:
         """The first line in which a pattern is found, waited for."""
-
-        def found() -> str | None:
-            return next((line for line in self.lines if re.search(pattern, line)), None)
-
-        with self._more:
-            self._more.wait_for(lambda: found() or "" in self.lines, TIMEOUT_S)
-        line = found()
-        assert line, f"no {pattern!r} in {''.join(self.lines)}"
-        return line
+        return self._reader.wait_for(lambda line: line if re.search(pattern, line) else None, pattern, TIMEOUT_S)
 
     @property
     def rest(self) -> str:
@@ -113,8 +94,6 @@ class ContainerProcess:
             self.process.kill()
         self.process.wait()
         self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def status(url: str) -> int:
