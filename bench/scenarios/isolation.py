@@ -60,6 +60,7 @@ def run(options: Options) -> Figures:
         "The small model is always in the server itself; `isolation` is said of the large one.",
         "The large one is loaded again as soon as it is there. ONNX: 200 MB; SavedModel: 300 MB, no golden examples.",
         "Runs without and with loads in turns. Server, its children and the load share both cores.",
+        "The load generator runs at real-time priority where it may, so that waiting for a core is the server's alone.",
     ]
     return figures
 

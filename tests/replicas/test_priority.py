@@ -1,38 +1,83 @@
-"""Loading behind others: for as long as it lasts, and for no longer."""
+"""Children run behind others while they start, load and end, and beside them while they serve."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
-from servable.replicas.priority import background
+from servable.replicas.priority import lower_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is done elsewhere")
 
+REPORT = "print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0)))"
+WITH_A_THREAD = f"""
+import os, sys, threading
+from servable.replicas.priority import raise_process, use_processors
+leave = threading.Event()
+thread = threading.Thread(target=lambda: (leave.wait(20), exec({REPORT!r})))
+thread.start()
+"""
 
-def test_threads_that_are_started_meanwhile_are_raised_again() -> None:
-    before, processors = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
-    leave, started = threading.Event(), threading.Event()
 
-    def work() -> None:
-        started.set()
-        leave.wait(20)
+@pytest.fixture
+def behind() -> Iterator[Callable[[str], list[list[int]]]]:
+    """Runs Python in a process that a lowered thread starts; `behind(code)` gives the numbers of each line printed."""
+    with ThreadPoolExecutor(1, initializer=lower_thread) as starter:
 
-    thread = threading.Thread(target=work)
-    with background():
-        thread.start()
-        assert started.wait(20)
-        assert thread.native_id is not None
-        assert os.sched_getscheduler(thread.native_id) == os.SCHED_BATCH
-        assert len(os.sched_getaffinity(thread.native_id)) == (len(processors) + 1) // 2
-    try:
-        for each in (0, thread.native_id):
-            assert os.sched_getscheduler(each) == os.SCHED_OTHER
-            assert os.getpriority(os.PRIO_PROCESS, each) == before
-            assert os.sched_getaffinity(each) == processors
-    finally:
-        leave.set()
-        thread.join()
+        def run(code: str) -> list[list[int]]:
+            command = [sys.executable, "-c", "import os\n" + code, str(os.getpid())]
+            job = starter.submit(subprocess.run, command, capture_output=True, check=True, timeout=30)
+            return [[int(word) for word in line.split()] for line in job.result().stdout.splitlines()]
+
+        yield run
+
+
+def half(processors: int) -> int:
+    return (processors + 1) // 2
+
+
+def own() -> list[int]:
+    return [os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0))]
+
+
+def test_what_a_lowered_thread_starts_is_behind_others_from_its_first_moment(
+    behind: Callable[[str], list[list[int]]],
+) -> None:
+    ((policy, _, processors),) = behind(REPORT)
+    assert policy == os.SCHED_BATCH
+    assert processors == half(len(os.sched_getaffinity(0)))
+
+
+def test_the_other_threads_of_the_process_stay_as_they_were() -> None:
+    before = own()
+    thread = threading.Thread(target=lower_thread)
+    thread.start()
+    thread.join()
+    assert own() == before
+
+
+def test_a_raised_process_is_as_its_parent_with_all_its_threads(behind: Callable[[str], list[list[int]]]) -> None:
+    raised = f"{WITH_A_THREAD}raise_process(int(sys.argv[1]))\n{REPORT}\nleave.set()"
+    assert behind(raised) == [own(), own()]
+
+
+def test_a_process_may_use_all_processors_and_stay_behind(behind: Callable[[str], list[list[int]]]) -> None:
+    for policy, _, processors in behind(f"{WITH_A_THREAD}use_processors(int(sys.argv[1]))\n{REPORT}\nleave.set()"):
+        assert (policy, processors) == (os.SCHED_BATCH, len(os.sched_getaffinity(0)))
+
+
+def test_a_process_that_ends_is_lowered_with_all_its_threads() -> None:
+    code = WITH_A_THREAD.replace("raise_process", "lower_process") + f"lower_process()\n{REPORT}\nleave.set()"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30).stdout
+    for line in shown.splitlines():
+        policy, _, processors = map(int, line.split())
+        assert (policy, processors) == (os.SCHED_BATCH, half(len(os.sched_getaffinity(0))))

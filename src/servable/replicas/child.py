@@ -20,8 +20,9 @@ from servable import _native
 from servable.engines.load import Loaded, load_version
 from servable.engines.native import typed_errors
 from servable.lifecycle import ModelRoute, ModelStatus, Routes, State, VersionStatus
+from servable.model.formats import detect_format
 from servable.replicas.job import MAX_LINE, Job, describe_failure, describe_loaded
-from servable.replicas.priority import background
+from servable.replicas.priority import lower_process, raise_process, use_processors
 from servable.server.publish import describe
 from servable.settings import PerModelSettings
 
@@ -74,8 +75,11 @@ def main() -> NoReturn:
     logging.basicConfig(level=job.log_level, handlers=[ReportHandler(reports)], force=True)
     logging.captureWarnings(capture=True)
     try:
-        with background():
-            loaded = load_version(job.path, job.options)
+        if detect_format(job.path).engine == "python":
+            # What it imports may count the processors, once and for all.
+            use_processors(job.parent)
+        loaded = load_version(job.path, job.options)
+        raise_process(job.parent)
         server = _serve(job, loaded)
     except Exception as error:
         logging.getLogger(__name__).debug("Traceback of the failed load", exc_info=True)
@@ -83,6 +87,7 @@ def main() -> NoReturn:
         os._exit(0)
     reports.send("loaded", describe_loaded(loaded, _resident_bytes()))
     signal.sigwait(_ENDINGS)
+    lower_process()
     server.stop(_STOP_S)
     # Nothing is left to be done, and threads that still run in a model must not find the interpreter gone.
     os._exit(0)

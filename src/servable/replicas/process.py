@@ -25,6 +25,7 @@ from servable.model.formats import Format
 from servable.model.manifest import read_manifest
 from servable.model.signatures import signatures_from_json
 from servable.replicas.job import MAX_LINE, Job, failure_of
+from servable.replicas.priority import lower_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +38,9 @@ _FOLDER = "servable-replicas-"
 _LONGEST_FOLDER = 80  # a socket's path may have 107 bytes
 _STOP_S = 5.0
 _LAST_REPORTS_S = 1.0
-# A child gets a signal when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG), so one thread starts all.
-_starter = ThreadPoolExecutor(1, thread_name_prefix="servable-starter")
+# A child gets a signal when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG), so one thread starts all. It
+# is behind others, and so are they from their first moment on.
+_starter = ThreadPoolExecutor(1, thread_name_prefix="servable-starter", initializer=lower_thread)
 
 
 class ProcessLoader:
