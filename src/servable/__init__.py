@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from servable import errors
     from servable.client import Client
+    from servable.convert.save import save
     from servable.engines.options import EngineOptions
     from servable.errors import ServableError
     from servable.model.load import Servable, load
-    from servable.model.save import save
     from servable.model.tolerance import Tolerance
     from servable.model.versions import Version
     from servable.replicas.serve import serve
@@ -38,7 +38,7 @@ _PLACES = {
     "Version": "servable.model.versions",
     "__version__": "servable.version",
     "load": "servable.model.load",
-    "save": "servable.model.save",
+    "save": "servable.convert.save",
     "serve": "servable.replicas.serve",
 }
 

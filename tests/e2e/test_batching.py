@@ -13,7 +13,7 @@ import requests
 
 import tiny_models
 from raw_http import DATA, END_STREAM, PREFACE, SETTINGS, connected, frame, grpc_headers, read_frames
-from servable.model.save import save
+from servable.convert.save import save
 from servers import eventually, metric
 from version_folders import publish_onnx, publish_python
 

@@ -6,6 +6,7 @@ import pytest
 
 import tiny_models
 from example_models import MODELS
+from servable.convert.save import save
 from servable.engines.load import load_version
 from servable.engines.native import run
 from servable.engines.options import EngineOptions
@@ -18,7 +19,6 @@ from servable.errors import (
     ServableError,
 )
 from servable.model.golden import FILE_NAME, GoldenExample, write_examples
-from servable.model.save import save
 from servable.wire.examples import encode_example
 from servable.wire.tensors import as_tensor
 from servable.wire.tfrecord import write_records

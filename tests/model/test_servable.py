@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tiny_models
+from servable.convert.save import save
 from servable.errors import FailedPrecondition, InvalidArgument, NotFound
 from servable.model.load import load
-from servable.model.save import save
 
 X = np.array([[1, 2], [3, 5]], np.float32)
 

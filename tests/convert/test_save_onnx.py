@@ -5,12 +5,12 @@ import onnx
 import pytest
 
 import tiny_models
+from servable.convert.onnx_file import external_files
+from servable.convert.save import save
 from servable.errors import AlreadyExists, ConversionError, InvalidArgument, NotFound, ServableError
 from servable.model.golden import read_examples
 from servable.model.load import load
 from servable.model.manifest import read_manifest
-from servable.model.onnx_file import external_files
-from servable.model.save import save
 from servable.model.tolerance import Tolerance
 
 X = np.array([[1, 2], [3, 5], [8, 13]], np.float32)

@@ -18,20 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from servable.convert.draft import Draft
+from servable.convert.onnx_file import FILE
+from servable.convert.sklearn_graph import Rim
 from servable.errors import ConversionError, InvalidArgument
-from servable.model.draft import Draft
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
-from servable.model.onnx_file import FILE
 from servable.model.origin import package_versions
-from servable.model.sklearn_graph import Rim
 from servable.wire.tensors import BYTES, Tensor, as_tensor, datatype_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from servable.convert.conversion import Conversion
     from servable.model.examples import Examples
 
 # Old enough for any ONNX Runtime of the last years, new enough for all that skl2onnx writes.
@@ -50,25 +49,25 @@ _METHODS: dict[str, list[tuple[str, str]]] = {
 _MAX_OUTPUTS = {"": 1}
 
 
-def is_sklearn(model: object) -> bool:
+def takes(model: object) -> bool:
     """Whether it is an estimator of scikit-learn; without importing it."""
     base = sys.modules.get("sklearn.base")
     return base is not None and isinstance(model, base.BaseEstimator)
 
 
-def convert_sklearn(model: Any, examples: Examples, folder: Path, datatype: str = "FP32") -> Draft:
+def convert(conversion: Conversion) -> Draft:
     """Writes an estimator as `model.onnx`, with its own answers to the examples.
 
     Args:
-        model: A fitted estimator or pipeline.
-        examples: An array of two dimensions (of one, for text), or columns.
-        folder: Where to write.
-        datatype: `FP32` or `FP64`: what numbers become.
+        conversion: Its model is a fitted estimator or pipeline; its examples are columns, or an array of two dimensions
+            (of one, for text).
 
     Raises:
         ConversionError: It is not fitted, does not take the examples, has a step without an equivalent in ONNX, or
             skl2onnx is not installed.
     """
+    conversion.allow("onnx")
+    model, examples, datatype = conversion.model, conversion.examples, conversion.datatype
     if datatype not in ("FP32", "FP64"):
         raise ConversionError(f"Numbers become FP32 or FP64, not {datatype}")
     inputs = _inputs(examples, datatype)
@@ -79,7 +78,7 @@ def convert_sklearn(model: Any, examples: Examples, folder: Path, datatype: str 
         raise ConversionError(f"{title(model)} has no output that ONNX can carry", hint=_WRAP)
     datatypes = {name: _datatype(output) for (name, _), output in pairs}
     rim.give([(name, value.ndim == 1 and _rank(output) == 2) for (name, value), output in pairs])
-    (folder / FILE).write_bytes(rim.finish())
+    (conversion.folder / FILE).write_bytes(rim.finish())
     return Draft(
         format_of("onnx", FILE),
         [_record(model, part, datatypes, datatype) for part in examples.split()],

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from servable.convert.draft import Draft
+from servable.convert.python_source import imported_packages, module_source
 from servable.engines.python import check_outputs
 from servable.engines.python_model import Calling, describe
 from servable.errors import ConversionError, Internal, InvalidArgument, ServableError
-from servable.model.draft import Draft
 from servable.model.examples import bind_inputs, is_text
 from servable.model.formats import format_of
 from servable.model.golden import FILE_NAME as GOLDEN_FILE
 from servable.model.golden import GoldenExample
 from servable.model.manifest import FILE_NAME as MANIFEST_FILE
 from servable.model.origin import package_versions
-from servable.model.python_source import imported_packages, module_source
 from servable.model.signatures import DEFAULT_SIGNATURE, Signature, TensorSpec, declared_signature
 from servable.wire.tensors import Tensor, as_tensor
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from servable.convert.conversion import Conversion
     from servable.model.examples import Examples
 
 FILE = "model.py"
@@ -36,7 +37,12 @@ OUTPUT_NAME = "outputs"
 _SAVE_LOAD = "give it save(self, folder) and a classmethod load(cls, folder)"
 
 
-def convert_python(model: Any, examples: Examples, folder: Path) -> Draft:
+def takes(model: object) -> bool:
+    """Whether it has a method `predict`."""
+    return callable(getattr(model, "predict", None)) and not inspect.ismodule(model) and not isinstance(model, type)
+
+
+def convert(conversion: Conversion) -> Draft:
     """Writes an object's class and data into a folder, with its own answers to the examples.
 
     `predict` is called with what the examples are: one array, or a dict of arrays. Its answer is one array, which is
@@ -47,11 +53,13 @@ def convert_python(model: Any, examples: Examples, folder: Path) -> Draft:
         ConversionError: It has no predict, or predict fails on the examples; its class cannot be written as a
             module; it has a state that nothing would save.
     """
-    if not callable(getattr(model, "predict", None)) or inspect.ismodule(model) or isinstance(model, type):
+    model, examples, folder = conversion.model, conversion.examples, conversion.folder
+    if not takes(model):
         raise ConversionError(
             f"{_title(model)} cannot be saved",
             hint="known are scikit-learn estimators, ONNX models, and objects with a method predict(x)",
         )
+    conversion.allow("python")
     source = module_source(type(model))
     _save_state(model, folder)
     (folder / FILE).write_text(source, encoding="utf-8")

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from servable.convert.draft import Draft
+from servable.convert.proof import written_signatures
 from servable.errors import ConversionError, InvalidArgument, NotFound
-from servable.model.draft import Draft
 from servable.model.examples import ROWS_PER_RECORD, bind_inputs
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
@@ -17,9 +18,9 @@ from servable.model.signatures import find_signature
 from servable.wire.protobuf import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from servable.model.examples import Examples
+    from servable.convert.conversion import Conversion
     from servable.model.signatures import Signature
 
 FILE = "model.onnx"
@@ -36,7 +37,7 @@ _CHILDREN = {
 }
 
 
-def is_onnx(model: object) -> bool:
+def takes(model: object) -> bool:
     """Whether it is a path to an .onnx file or an ONNX ModelProto; `onnx` is not imported for that."""
     if isinstance(model, str | Path):
         return str(model).endswith(".onnx")
@@ -116,26 +117,25 @@ def _location(entry: memoryview) -> str | None:
     return pair.get(2) if pair.get(1) == "location" else None
 
 
-def convert_onnx(model: Any, examples: Examples, folder: Path, signatures: Callable[[], Sequence[Signature]]) -> Draft:
+def convert(conversion: Conversion) -> Draft:
     """Writes an ONNX model into a folder, and its examples for the engine to answer.
 
     ONNX Runtime is both the framework and the engine here, so the examples have no answers yet.
 
     Args:
-        model: Path of an .onnx file, or a ModelProto.
-        examples: By input name, or one array for the only input.
-        folder: Where to write.
-        signatures: Loads what was written and says what it takes.
+        conversion: Its model is the path of an .onnx file, or a ModelProto.
 
     Raises:
         NotFound: A file is missing.
         ConversionError: It is no ONNX model, or the examples are not what it takes.
     """
-    write_onnx(model, folder)
-    signature = find_signature(signatures(), None)
-    parts = examples.split(_rows_of(signature))
+    conversion.allow("onnx")
+    write_onnx(conversion.model, conversion.folder)
+    form = format_of("onnx", FILE)
+    signature = find_signature(written_signatures(conversion.folder, form), None)
+    parts = conversion.examples.split(_rows_of(signature))
     records = [GoldenExample(bind_inputs(part, signature), None, signature.name) for part in parts]
-    return Draft(format_of("onnx", FILE), records, frameworks=package_versions("onnx", "onnxruntime"))
+    return Draft(form, records, frameworks=package_versions("onnx", "onnxruntime"))
 
 
 def _rows_of(signature: Signature) -> int:

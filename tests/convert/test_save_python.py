@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import servable_test_models as models
 
+from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch
 from servable.model.load import load
-from servable.model.save import save
 
 X = np.array([[1.0, -2.0], [3.0, 4.0]])
 

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import sys
 from servable.errors import ConversionError
-from servable.model.save import save
+from servable.convert.save import save
 
 FACTORS = [1.0, 2.0]
 
@@ -46,8 +46,8 @@ def test_a_script_that_would_run_again_is_refused_with_the_line(tmp_path):
 
 
 def test_a_relative_import_is_refused(tmp_path, monkeypatch):
+    from servable.convert.python_source import module_source
     from servable.errors import ConversionError
-    from servable.model.python_source import module_source
 
     package = tmp_path / "some_package"
     package.mkdir()
@@ -62,8 +62,8 @@ def test_a_relative_import_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_class_without_a_file_is_refused():
+    from servable.convert.python_source import module_source
     from servable.errors import ConversionError
-    from servable.model.python_source import module_source
 
     made = type("Made", (), {"__module__": "nowhere"})
     with pytest.raises(ConversionError, match="no source file"):
