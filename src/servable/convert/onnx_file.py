@@ -133,12 +133,12 @@ def convert(conversion: Conversion) -> Draft:
     write_onnx(conversion.model, conversion.folder)
     form = format_of("onnx", FILE)
     signature = find_signature(written_signatures(conversion.folder, form), None)
-    parts = conversion.examples.split(_rows_of(signature))
+    parts = conversion.examples.split(rows_of(signature))
     records = [GoldenExample(bind_inputs(part, signature), None, signature.name) for part in parts]
     return Draft(form, records, frameworks=package_versions("onnx", "onnxruntime"))
 
 
-def _rows_of(signature: Signature) -> int:
+def rows_of(signature: Signature) -> int:
     """How many rows a model takes at once: what it says, where it says a number."""
     sizes = {spec.shape[0] for spec in signature.inputs if spec.shape}
     size = sizes.pop() if len(sizes) == 1 else -1

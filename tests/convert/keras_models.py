@@ -1,0 +1,281 @@
+"""Trains small Keras models, saves them, and tells what Keras itself answers. For one backend in a process of its own.
+
+Run as: KERAS_BACKEND=... python keras_models.py FOLDER CASE...; each case is a model folder in it. The last line of what it
+prints is JSON: by case, the inputs that were not among the examples with Keras' answers, or the error that save raised.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers, ops
+from sklearn.datasets import load_digits, load_iris
+
+from servable.convert.save import save
+from servable.errors import ServableError
+
+FOLDER = Path(sys.argv[1])
+IRIS = load_iris().data.astype("float32")
+SPECIES = load_iris().target
+DIGITS = load_digits().images.astype("float32")[..., None]
+TEXTS = np.array(["good film", "bad film", "good music", "bad noise"] * 4, object)
+PEOPLE = pd.DataFrame(
+    {"age": [20, 30, np.nan, 50] * 4, "n rooms": [1.0, 2, 3, 4] * 4, "job": ["baker", "", "cook", "baker"] * 4}
+)
+NEW_PEOPLE = pd.DataFrame({"age": [np.nan, 44], "n rooms": [2.0, np.nan], "job": ["astronaut", "cook"]})
+
+
+def fit(model, x, y, loss="sparse_categorical_crossentropy"):
+    model.compile("adam", loss)
+    model.fit(x, y, epochs=1, verbose=0)
+    return model
+
+
+def normalization(x):
+    layer = layers.Normalization()
+    layer.adapt(x)
+    return layer
+
+
+def classifier(*hidden, shape=(4,), classes=3):
+    return keras.Sequential([keras.Input(shape), *hidden, layers.Dense(classes, activation="softmax")])
+
+
+def digits():
+    convolution = [layers.Rescaling(1 / 16), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
+    model = classifier(*convolution, layers.Dropout(0.5), layers.Flatten(), shape=(8, 8, 1), classes=10)
+    fit(model, DIGITS[:320], load_digits().target[:320])
+    return model, DIGITS[:8], DIGITS[400:440], {"input_name": "image"}
+
+
+def normalized():
+    model = fit(classifier(normalization(IRIS), layers.Dense(8, activation="gelu")), IRIS, SPECIES)
+    return model, IRIS[::20], IRIS[1::7], {}
+
+
+def as_onnx(case):
+    def case_as_onnx():
+        model, examples, new, arguments = case()
+        return model, examples, new, arguments | {"format": "onnx"}
+
+    return case_as_onnx
+
+
+def people():
+    """Columns with gaps and unknown words in, two named outputs."""
+    age, rooms = keras.Input((1,), name="age"), keras.Input((1,), name="rooms")
+    job = keras.Input((1,), dtype="string", name="job")
+    filled = [ops.where(ops.isnan(each), 2.5, each) for each in (age, rooms)]
+    lookup = layers.StringLookup(output_mode="one_hot")
+    lookup.adapt(PEOPLE["job"].to_numpy())
+    joined = layers.Concatenate()([*filled, lookup(job)])
+    outputs = {"bought": layers.Dense(1, activation="sigmoid")(joined), "score": layers.Dense(2)(joined)}
+    return keras.Model({"age": age, "n rooms": rooms, "job": job}, outputs), PEOPLE, NEW_PEOPLE, {}
+
+
+def text():
+    vectorize = layers.TextVectorization(output_sequence_length=4)
+    vectorize.adapt(TEXTS)
+    inputs = keras.Input((), dtype="string", name="text")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(10, 4)(vectorize(inputs)))
+    return keras.Model(inputs, layers.Dense(2)(pooled)), TEXTS[:4], np.array(["unheard of", "good", ""]), {}
+
+
+def vocabulary_file():
+    path = FOLDER / "jobs.txt"
+    path.write_text("baker\ncook\n")
+    inputs = keras.Input((), dtype="string")
+    numbers = layers.StringLookup(vocabulary=str(path), output_mode="one_hot")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(numbers))
+    return model, np.array(["baker", "pilot"]), np.array(["cook", "?"]), {}
+
+
+def transformer():
+    inputs = keras.Input((None, 4), name="steps")
+    attended = layers.LayerNormalization()(inputs + layers.MultiHeadAttention(2, 4)(inputs, inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(8, activation="gelu")(attended)))
+    steps = np.random.default_rng(0).random((6, 5, 4), np.float32)
+    return model, steps, steps[1:3, :5], {}
+
+
+def lists():
+    a, b = keras.Input((2,), name="left"), keras.Input((2,), name="right")
+    model = keras.Model([a, b], [layers.Dense(1, name="sum")(a + b), layers.Dense(2, name="both")(a)])
+    x = {"left": IRIS[:4, :2], "right": IRIS[:4, 2:]}
+    return model, x, {"left": IRIS[60:63, :2], "right": IRIS[60:63, 2:]}, {}
+
+
+@keras.saving.register_keras_serializable()
+class Doubling(layers.Layer):
+    """A layer that no other process knows, since it is in the script itself."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def own_layer():
+    return classifier(Doubling(name="twofold")), IRIS[::20], IRIS[1::7], {}
+
+
+def lambda_layer():
+    return classifier(layers.Lambda(lambda x: x * 2, name="twice")), IRIS[::20], IRIS[1::7], {}
+
+
+class Written(keras.Model):
+    """A model that is a class, and declares no inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(inputs["a"] + inputs["b"])
+
+
+def subclassed():
+    x = {"a": IRIS[:5].astype("float64"), "b": IRIS[5:10].astype("float64")}
+    return Written(), x, {"a": IRIS[60:62], "b": IRIS[70:72]}, {}
+
+
+def layer_before():
+    return classifier(), IRIS[::20], IRIS[1::7], {"preprocess": normalization(IRIS)}
+
+
+def lookup_before():
+    lookup = layers.StringLookup(vocabulary=["baker", "cook"], output_mode="one_hot")
+    return classifier(shape=(3,)), np.array(["cook", "pilot"]), np.array(["baker", ""]), {"preprocess": lookup}
+
+
+def function_before():
+    """TensorFlow's own tables, and layers of Keras, before a network of any backend."""
+    import tensorflow as tf
+
+    pairs = tf.lookup.KeyValueTensorInitializer(["baker", "cook"], tf.constant([1, 2], tf.int64))
+    jobs = tf.lookup.StaticHashTable(pairs, 0)
+    scale = layers.Rescaling(0.1)
+
+    def features(row):
+        numbers = tf.stack([row["age"], row["n rooms"]], axis=1)
+        numbers = tf.where(tf.math.is_nan(numbers), 0.0, numbers)
+        return tf.concat([scale(numbers), tf.one_hot(jobs.lookup(row["job"]), 3)], axis=1)
+
+    return classifier(shape=(5,)), PEOPLE, NEW_PEOPLE, {"preprocess": features}
+
+
+def wrong_before():
+    """What comes before the model is another thing in the version than in the hands of the user."""
+    import tensorflow as tf
+
+    model, examples, new, _ = normalized()
+    return model, examples, new, {"preprocess": lambda x: x if tf.executing_eagerly() else x / 255}
+
+
+def wrong_layer_before():
+    class Careless(layers.Layer):
+        factor = 1.0
+
+        def call(self, x):
+            Careless.factor *= 2
+            return x / Careless.factor
+
+    return classifier(), IRIS[::20], IRIS[1::7], {"preprocess": Careless()}
+
+
+def untraceable_before():
+    return classifier(), IRIS[::20], IRIS[1::7], {"preprocess": lambda x: np.log(x.numpy())}
+
+
+def further():
+    model, examples, new, _ = normalized()
+    return model, examples, new, {"signatures": {"logits": lambda x: {"log": ops.log(model(x))}}}
+
+
+def other_names():
+    model, examples, new, _ = lists()
+    return model, {"left": examples["left"], "wrong": examples["right"]}, new, {}
+
+
+def other_rank():
+    model, examples, new, _ = normalized()
+    return model, examples[0], new, {}
+
+
+def a_file():
+    """Left for the test to save: it is a path that is given."""
+    model, _, new, _ = people()
+    model.save(FOLDER / "people.keras")
+    return model, None, new, {}
+
+
+def a_numeric_file():
+    model, _, new, _ = normalized()
+    model.save(FOLDER / "normalized.keras")
+    return model, None, new, {}
+
+
+CASES = {
+    **{f"{case.__name__}_onnx": as_onnx(case) for case in (digits, normalized, text, people, transformer, lists, own_layer)},
+    **{f"{case.__name__}_onnx": as_onnx(case) for case in (layer_before, function_before, lookup_before)},
+}  # fmt: skip
+
+
+def tensors(value):
+    """As the framework takes them, for the answers that the version is compared with."""
+    columns = dict(value) if isinstance(value, dict | pd.DataFrame) else {"": value}
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        columns = {name: tf.constant(np.asarray(each)) for name, each in columns.items()}
+        columns = {n: tf.cast(each, tf.float32) if each.dtype == tf.float64 else each for n, each in columns.items()}
+    else:
+        columns = {name: np.asarray(each) for name, each in columns.items()}
+    return columns.get("", columns)
+
+
+def ask(model, value, preprocess=None):
+    value = tensors(value)
+    if preprocess is not None and not isinstance(preprocess, layers.Layer):
+        import tensorflow as tf
+
+        value = {name: tf.constant(np.asarray(each)) for name, each in value.items()}
+        value = {n: tf.cast(each, tf.float32) if each.dtype == tf.float64 else each for n, each in value.items()}
+    if preprocess is not None:
+        value = preprocess(value)
+        value = value if keras.config.backend() == "tensorflow" else np.asarray(value)
+    if isinstance(value, dict) and hasattr(model, "output_names") and isinstance(model.input, list):
+        value = [value[tensor.name] for tensor in model.inputs]
+    answer = model(value)
+    if isinstance(answer, list | tuple):
+        answer = dict(zip(model.output_names, answer, strict=True))
+    named = answer if isinstance(answer, dict) else {"outputs": answer}
+    return {name: ops.convert_to_numpy(each).tolist() for name, each in named.items()}
+
+
+def plain(value):
+    return (
+        {n: np.asarray(each).tolist() for n, each in dict(value).items()} if hasattr(value, "keys") else value.tolist()
+    )
+
+
+def run(name: str) -> dict[str, Any]:
+    keras.utils.set_random_seed(3)
+    model, examples, new, arguments = CASES.get(name, globals().get(name))()
+    if examples is not None:
+        try:
+            save(model, FOLDER / name, examples=examples, **arguments)
+        except ServableError as error:
+            return {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    return {"inputs": plain(new), "answers": ask(model, new, arguments.get("preprocess"))}
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: run(name) for name in sys.argv[2:]}))
