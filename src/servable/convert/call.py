@@ -41,7 +41,8 @@ class Call:
         """Calls a function.
 
         Example:
-            >>> Call((TensorSpec("a", "FP32", (-1,)), TensorSpec("b", "FP32", (-1,))), "list").ask(sum, {"a": 1, "b": 2})
+            >>> numbers = Call((TensorSpec("a", "FP32", (-1,)), TensorSpec("b", "FP32", (-1,))), "list")
+            >>> numbers.ask(sum, {"a": 1, "b": 2})
             3
         """
         ordered = [tensors[spec.name] for spec in self.specs]
@@ -164,19 +165,18 @@ def _cast(tensor: Tensor, spec: TensorSpec | None) -> Tensor:
 
 
 def line_of(error: BaseException) -> str:
-    """An error in one line: those of frameworks go on for pages.
+    r"""An error in one line: those of frameworks go on for pages.
 
     Example:
-        >>> line_of(ValueError("no  such layer\\n\\nCall arguments: ..."))
+        >>> line_of(ValueError("no  such layer\n\nCall arguments: ..."))
         'no such layer'
     """
     paragraphs = [" ".join(each.split()) for each in _COLOURS.sub("", str(error)).split("\n\n") if each.strip()]
     if not paragraphs:
         return type(error).__name__
-    if paragraphs[0].startswith("in user code:"):  # TensorFlow shows the whole way to the error first
+    line = paragraphs[0]
+    if line.startswith("in user code:"):  # TensorFlow shows the whole way to the error first
         line = paragraphs[-1]
-    elif paragraphs[0].startswith("Exception encountered"):  # Keras names the layer, then tells what happened
-        line = " ".join(paragraphs[:2])
-    else:
-        line = paragraphs[0]
+    elif len(paragraphs) > 1 and (line.endswith(":") or line.startswith("Exception encountered")):
+        line = f"{line} {paragraphs[1]}"  # Keras says where, then what
     return line[:_MAX_LINE]

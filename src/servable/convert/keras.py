@@ -1,7 +1,7 @@
 """Makes a version of a Keras 3 model, on whichever backend it computes, or of a `.keras` file.
 
-It becomes a SavedModel where TensorFlow is installed: strings, tables and every preprocessing layer are kept as they are.
-`format="onnx"` writes ONNX, which needs PyTorch for the conversion.
+It becomes a SavedModel where TensorFlow is installed: strings, tables and every preprocessing layer are kept as
+they are. `format="onnx"` writes ONNX, which needs PyTorch for the conversion.
 
 What the version takes: the model's inputs by their names; one plain array is called as the examples call it. With
 `preprocess`, what that takes. What it gives: the keys of a dict; `outputs` for one tensor; else the names of the output
@@ -11,6 +11,7 @@ layers. A model that computes with JAX or PyTorch is saved as a file, which a ch
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,9 @@ from servable.convert.keras_model import (
     input_names,
     is_layer,
     is_model,
+    modules_of,
     output_names,
+    require_no_strings,
     serve,
 )
 from servable.convert.proof import written_signatures
@@ -71,14 +74,17 @@ def convert(conversion: Conversion) -> Draft:
     if isinstance(conversion.model, str | Path):
         return _convert_file(conversion, form)
     conversion.allow("saved_model", "onnx", preprocess=True, signatures=form == "saved_model")
-    _require_further(conversion)
+    _require_functions(conversion)
     model, preprocess = conversion.model, conversion.preprocess
     first = model if preprocess is None else preprocess
     if is_layer(first):
         call = call_of(first, conversion.examples, conversion.datatype)
     else:
         call = call_of_examples(conversion.examples, conversion.datatype)
-    golden = golden_of(lambda tensors: answers(model, preprocess, call, tensors), call, conversion.examples)
+    if preprocess is None:
+        require_no_strings(model, call)
+    examples = _several(conversion.examples)
+    golden = golden_of(lambda tensors: answers(model, preprocess, call, tensors), call, examples)
     if form == "onnx":
         _write_onnx(conversion, call)
     elif backend() == "tensorflow":
@@ -89,15 +95,39 @@ def convert(conversion: Conversion) -> Draft:
 
 
 def _form(conversion: Conversion) -> str:
-    return conversion.format or ("saved_model" if saved_model.has_tensorflow() else "onnx")
+    form = conversion.format or ("saved_model" if saved_model.has_tensorflow() else "onnx")
+    if form == "saved_model" and not saved_model.has_tensorflow():
+        raise ConversionError("TensorFlow is needed to write a SavedModel", hint='pip install "servable[tensorflow]"')
+    if form == "onnx":
+        _require_torch()
+    return form
 
 
-def _require_further(conversion: Conversion) -> None:
+def _require_torch() -> None:
+    for package in ("torch", "onnx"):
+        if util.find_spec(package) is None:
+            raise ConversionError(
+                f"{package} is needed to write Keras models as ONNX",
+                hint="pip install torch onnx, or tensorflow for a SavedModel",
+            )
+
+
+def _require_functions(conversion: Conversion) -> None:
     if conversion.signatures and backend() != "tensorflow":
         raise ConversionError(
             f"signatures= takes functions of TensorFlow, and the model computes with {backend()}",
             hint="save it as several models",
         )
+    if DEFAULT_SIGNATURE in (conversion.signatures or {}):
+        raise ConversionError(f"Signature '{DEFAULT_SIGNATURE}' is the model itself", hint="give it another name")
+
+
+def _several(examples: Examples) -> Examples:
+    """Examples of more than one row: a graph in which a batch of one is fixed would answer a single one right."""
+    if examples.rows != 1:
+        return examples
+    arrays = {name: array.repeat(3, axis=0) for name, array in examples.arrays.items()}
+    return Examples(next(iter(arrays.values())) if examples.single else arrays, arrays, examples.single)
 
 
 def _draft(conversion: Conversion, form: str, golden: Sequence[GoldenExample], framework: str) -> Draft:
@@ -138,31 +168,28 @@ def _write_onnx(conversion: Conversion, call: Call) -> None:
             hint="leave format= away, or write it as layers",
         )
     keras_onnx.require_onnx_layers(model, preprocess, call)
-    _require_torch()
-    if backend() == "torch" and (confined_layers(model) or confined_layers(preprocess)):
+    if backend() == "torch" and confined_layers(model, preprocess):
         write_keras(model, preprocess, call, conversion.folder, "onnx")
     else:
         _write_in_child(conversion, call, preprocess, conversion.folder, "onnx")
 
 
-def _require_torch() -> None:
-    for package in ("torch", "onnx"):
-        if util.find_spec(package) is None:
-            raise ConversionError(
-                f"{package} is needed to write Keras models as ONNX",
-                hint="pip install torch onnx, or tensorflow for a SavedModel",
-            )
-
-
 def _write_in_child(conversion: Conversion, call: Call, preprocess: Any, folder: Path, form: str) -> None:
     """Has a child load what is saved here with the backend that the format needs."""
-    if confined := confined_layers(conversion.model) + confined_layers(preprocess):
-        raise ConversionError(f"No other process can make the {confined[0]}", hint=_CONFINED)
+    model = conversion.model
+    if confined := confined_layers(model, preprocess):
+        hint = f"{_CONFINED}, or take format='onnx'" if backend() == "torch" else _CONFINED
+        raise ConversionError(f"No other process can make the {confined[0]}", hint=hint)
     with tempfile.TemporaryDirectory() as temporary:
-        file = _save_keras(conversion.model, Path(temporary) / f"model{_SUFFIX}")
+        file = _save_keras(model, Path(temporary) / f"model{_SUFFIX}")
         front = None if preprocess is None else _save_keras(preprocess, Path(temporary) / f"preprocess{_SUFFIX}")
-        arguments = {"file": file, "preprocess": front, "call": call.to_json(), "folder": str(folder), "form": form}
-        in_child("write", "torch" if form == "onnx" else "tensorflow", arguments, conversion.say)
+        modules = modules_of(model, preprocess)
+        _child_writes(conversion, folder, form, file=file, preprocess=front, modules=modules, call=call.to_json())
+
+
+def _child_writes(conversion: Conversion, folder: Path, form: str, **arguments: Any) -> None:
+    into = {**arguments, "folder": str(folder), "form": form}
+    in_child("write", "torch" if form == "onnx" else "tensorflow", into, conversion.say)
 
 
 def _save_keras(layer: Any, file: Path) -> str:
@@ -250,24 +277,24 @@ def _convert_file(conversion: Conversion, form: str) -> Draft:
     file = Path(conversion.model).absolute()
     if not file.is_file():
         raise NotFound(f"There is no file {file}")
+    if not zipfile.is_zipfile(file):
+        raise ConversionError(f"{file.name} is no file that Keras 3 has written", hint="write it by model.save(path)")
     framework = next((each for each in ("tensorflow", "jax", "torch") if util.find_spec(each)), None)
     if util.find_spec("keras") is None or framework is None:
         raise ConversionError("Keras is needed to read a .keras file", hint="pip install keras tensorflow")
-    if form == "onnx":
-        _require_torch()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        examples: Examples = conversion.examples
-        sent = call_of_examples(examples, conversion.datatype).bind(examples)
-        write_examples(folder, [GoldenExample(sent)])
+        examples = _several(conversion.examples)
+        write_examples(folder, [GoldenExample(call_of_examples(examples, conversion.datatype).bind(examples))])
         arguments = {
             "file": str(file),
             "examples": temporary,
             "single": examples.single,
             "datatype": conversion.datatype,
+            "folder": str(conversion.folder) if form == "saved_model" else None,
         }
         call = in_child("answer", framework, arguments, conversion.say)
         golden = read_examples(folder)
-    into = {"file": str(file), "preprocess": None, "call": call, "folder": str(conversion.folder), "form": form}
-    in_child("write", "torch" if form == "onnx" else "tensorflow", into, conversion.say)
+    if form == "onnx":
+        _child_writes(conversion, conversion.folder, form, file=str(file), preprocess=None, modules=[], call=call)
     return _draft(conversion, form, golden, framework)

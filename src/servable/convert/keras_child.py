@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,6 @@ from servable.model.golden import read_examples, write_examples
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from servable.model.examples import Examples as ExamplesType
-
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -27,9 +26,18 @@ def in_child(name: str, backend: str, arguments: Mapping[str, Any], say: Callabl
 
 
 def write(
-    say: Callable[[str], None], file: str, preprocess: str | None, call: dict[str, Any], folder: str, form: str
+    say: Callable[[str], None],
+    *,
+    file: str,
+    preprocess: str | None,
+    modules: list[str],
+    call: dict[str, Any],
+    folder: str,
+    form: str,
 ) -> None:
-    """Writes a model as a SavedModel or as ONNX."""
+    """Writes a model as a SavedModel or as ONNX; `modules` define its layers."""
+    for module in modules:
+        importlib.import_module(module)
     say(f"Loading {Path(file).name} with Keras on {os.environ['KERAS_BACKEND']}")
     model, front = load_keras(file), None if preprocess is None else load_keras(preprocess)
     say(f"Writing it as {form}")
@@ -53,14 +61,13 @@ def write_keras(model: Any, preprocess: Any, call: Call, folder: Path, form: str
 
 
 def answer(
-    say: Callable[[str], None],
-    file: str,
-    examples: str,
-    single: bool,
-    datatype: str,  # noqa: FBT001
+    say: Callable[[str], None], *, file: str, examples: str, single: bool, datatype: str, folder: str | None
 ) -> dict[str, Any]:
-    """Has a model file answer the examples in a folder, in place; returns what it takes, and which layers bar the way."""
-    from servable.convert.keras_model import answers, call_of
+    """Has a model file answer the examples in a folder, in place; returns what it takes.
+
+    Where a `folder` is named, it is written there as a SavedModel, too.
+    """
+    from servable.convert.keras_model import answers, call_of, require_no_strings
 
     say(f"Loading {Path(file).name} with Keras on {os.environ['KERAS_BACKEND']}")
     model = load_keras(file)
@@ -68,8 +75,12 @@ def answer(
     arrays = {name: tensor.array for name, tensor in given.inputs.items()}
     value = Examples(next(iter(arrays.values())) if single else arrays, arrays, single)
     call = call_of(model, value, datatype)
+    require_no_strings(model, call)
     golden = golden_of(lambda tensors: answers(model, None, call, tensors), call, value)
     write_examples(Path(examples), golden)
+    if folder is not None:
+        say("Writing it as saved_model")
+        write_keras(model, None, call, Path(folder), "saved_model")
     return call.to_json()
 
 
@@ -82,6 +93,6 @@ def load_keras(file: str) -> Any:
     except Exception as error:
         raise ConversionError(
             f"{Path(file).name} cannot be loaded: {line_of(error)}",
-            hint="classes of your own need @keras.saving.register_keras_serializable() or a module that can be imported; "
-            "a lambda needs to be a registered function",
+            hint="classes of your own must be in a module that can be imported; a lambda must become a function with "
+            "@keras.saving.register_keras_serializable()",
         ) from error

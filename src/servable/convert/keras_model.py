@@ -14,10 +14,10 @@ from servable.model.signatures import TensorSpec
 from servable.wire.tensors import BYTES, datatype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from servable.model.examples import Examples
     from servable.wire.tensors import Tensor
+
+STRING_LAYERS = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
 
 
 def backend() -> str:
@@ -80,7 +80,7 @@ def _declared(layer: Any) -> tuple[str, dict[str, Any]] | None:
         return ("dict", dict(given)) if all(map(_is_symbolic, given.values())) else None
     if isinstance(given, list | tuple):
         return ("list", {each.name: each for each in given}) if all(map(_is_symbolic, given)) else None
-    return ("array", {given.name: given}) if _is_symbolic(given) else None
+    return ("array", {given.name: given}) if given is not None and _is_symbolic(given) else None
 
 
 def _is_symbolic(value: object) -> bool:
@@ -146,12 +146,7 @@ def answers(model: Any, preprocess: Any, call: Call, tensors: Mapping[str, Tenso
             where = f"model '{model.name}'"
             value = model(middle)
     except Exception as error:
-        text = any(tensor.datatype == BYTES for tensor in tensors.values())
-        hint = "no backend but TensorFlow computes on strings: give the layers that take them as preprocess="
-        raise ConversionError(
-            f"Calling {where} fails on the examples: {line_of(error)}",
-            hint=hint if text and backend() != "tensorflow" else None,
-        ) from error
+        raise ConversionError(f"Calling {where} fails on the examples: {line_of(error)}") from error
     return {name: as_numpy(each) for name, each in name_outputs(value, output_names(model)).items()}
 
 
@@ -193,23 +188,41 @@ def _each(value: Any, function: Any) -> Any:
     return function(value)
 
 
-def layers_of(model: Any) -> Iterator[Any]:
-    """The layers of a model and of the models in it."""
-    for layer in getattr(model, "layers", []):
-        yield layer
-        yield from layers_of(layer)
+def layers_of(*roots: Any) -> list[Any]:
+    """Layers and models with all that is inside them; what is no layer is left out."""
+    return [each for root in roots if is_layer(root) for each in root._flatten_layers()]  # noqa: SLF001  # no public way
 
 
 def title(layer: Any) -> str:
     return f"{type(layer).__name__} layer '{layer.name}'"
 
 
-def confined_layers(model: Any) -> list[str]:
+def confined_layers(*roots: Any) -> list[str]:
     """The layers that another process cannot make again: those of a lambda, and classes of the script itself."""
-    return [title(each) for each in (model, *layers_of(model)) if _is_confined(each)]
+    return [title(each) for each in layers_of(*roots) if _is_confined(each)]
 
 
 def _is_confined(layer: Any) -> bool:
-    if type(layer).__name__ == "Lambda":
-        return getattr(layer.function, "__name__", "") == "<lambda>"
+    if type(layer).__name__ == "Lambda" and getattr(layer.function, "__name__", "") == "<lambda>":
+        return True
     return type(layer).__module__ == "__main__" or "<locals>" in type(layer).__qualname__
+
+
+def modules_of(*roots: Any) -> list[str]:
+    """The modules, other than Keras' own, that define the layers: a process has to import them to know the layers."""
+    layers = layers_of(*roots)
+    made_by = [type(each) for each in layers] + [each.function for each in layers if type(each).__name__ == "Lambda"]
+    names = {str(each.__module__) for each in made_by}
+    return sorted(name for name in names if name != "keras" and not name.startswith("keras."))
+
+
+def require_no_strings(model: Any, call: Call) -> None:
+    """Refuses a model that would have to compute on strings, which only TensorFlow does, by the name of its input."""
+    strings = [spec.name for spec in call.specs if spec.datatype == BYTES]
+    if not strings or backend() == "tensorflow":
+        return
+    lookups = ", ".join(title(each) for each in layers_of(model) if type(each).__name__ in STRING_LAYERS)
+    raise ConversionError(
+        f"Input '{strings[0]}' of model '{model.name}' takes strings, on which Keras does not compute with {backend()}",
+        hint=f"give what takes them ({lookups or 'a lookup'}) as preprocess=, or train with TensorFlow",
+    )

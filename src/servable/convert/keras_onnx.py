@@ -1,8 +1,8 @@
 """Writes Keras models as ONNX, in a process whose Keras computes with PyTorch.
 
 Of Keras' own ways to ONNX only this one is sound. By way of TensorFlow, the constants of Normalization become inputs,
-and exact GELU and lookups are written as operations that no engine has; by way of JAX, pooling is written over the wrong
-axes. All of those write a file without raising.
+and exact GELU and lookups are written as operations that no engine has; by way of JAX, pooling is written over the
+wrong axes. All of those write a file without raising.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from servable.convert.call import line_of
-from servable.convert.keras_model import layers_of, serve, title
+from servable.convert.keras_model import STRING_LAYERS, layers_of, serve, title
 from servable.errors import ConversionError
 from servable.wire.tensors import BYTES, numpy_dtype
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from servable.convert.call import Call
 
 FILE = "model.onnx"
-_NEEDS_STRINGS = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing", "IntegerLookup")
+_UNKNOWN = {
+    **dict.fromkeys((*STRING_LAYERS, "IntegerLookup"), "needs tables or strings, which ONNX lacks"),
+    **dict.fromkeys(("MultiHeadAttention", "GroupedQueryAttention"), "cannot be written as ONNX with an open batch"),
+}
 _SAVED_MODEL = "leave format= away: a SavedModel holds it as it is"
 
 
@@ -69,18 +72,14 @@ def write_keras_onnx(model: Any, preprocess: Any, call: Call, file: Path) -> Non
 
 def require_onnx_layers(model: Any, preprocess: Any, call: Call) -> None:
     """Refuses what is known to have no equivalent in ONNX; raises ConversionError with the name of the layer."""
+    for layer in layers_of(model, preprocess):
+        if reason := _UNKNOWN.get(type(layer).__name__):
+            raise ConversionError(f"The {title(layer)} {reason}", hint=_SAVED_MODEL)
     strings = [spec.name for spec in call.specs if spec.datatype == BYTES]
-    for layer in _all_layers(model, preprocess):
-        if type(layer).__name__ in _NEEDS_STRINGS:
-            raise ConversionError(f"The {title(layer)} needs tables or strings, which ONNX lacks", hint=_SAVED_MODEL)
     if strings:
         raise ConversionError(
             f"Input '{strings[0]}' takes strings, which Keras cannot write as ONNX", hint=_SAVED_MODEL
         )
-
-
-def _all_layers(*roots: Any) -> list[Any]:
-    return [layer for root in roots if root is not None for layer in (root, *layers_of(root))]
 
 
 def _rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:

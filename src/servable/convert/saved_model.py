@@ -1,6 +1,7 @@
 """Writes SavedModels with TensorFlow: functions become signatures, tables and their files come along.
 
-TensorFlow is imported here when something is written, so this is for processes that use it: the caller's own, or a child.
+TensorFlow is imported here when something is written, so this is for processes that use it: the caller's own, or a
+child.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from importlib import util
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ FILE = "saved_model.pb"
 # What a function takes: named tensors of TensorFlow in, named tensors out.
 Function = Callable[[dict[str, Any]], Mapping[str, Any]]
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UNTRACKED = "untracked resource"
+_UNTRACKED = "'untracked' resource"
 
 
 def has_tensorflow() -> bool:
@@ -51,10 +53,10 @@ def write_saved_model(folder: Path, functions: Mapping[str, tuple[Function, Call
     """
     import tensorflow as tf
 
-    holder, renamed = tf.Module(), {}
-    traces = {}
-    with warnings.catch_warnings(), _quiet(tf):
-        warnings.simplefilter("ignore")
+    holder = tf.Module()
+    traces: dict[str, Any] = {}
+    renamed: dict[str, dict[str, dict[str, str]]] = {}
+    with _quiet():
         for name, (function, call) in functions.items():
             traces[name], renamed[name] = _trace(function, call, name)
         holder.parts = [list(trace.graph.variables) for trace in traces.values()]
@@ -76,18 +78,20 @@ def _hint(error: Exception) -> str | None:
     return None
 
 
-class _quiet:  # noqa: N801  # reads as what it does
-    """Keeps TensorFlow's advice about names out of the user's terminal."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TensorFlow's advice about names, and its notices to itself, out of the user's terminal."""
+    import tensorflow as tf
 
-    def __init__(self, tf: Any) -> None:
-        self._logger = tf.get_logger()
-        self._level = self._logger.level
-
-    def __enter__(self) -> None:
-        self._logger.setLevel("ERROR")
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _trace(function: Function, call: Call, name: str) -> tuple[Any, dict[str, dict[str, str]]]:
@@ -142,7 +146,8 @@ def _resources(roots: Iterable[object]) -> Iterator[Any]:
     """The tables that can be reached from models, layers, functions and what functions refer to."""
     from tensorflow.saved_model.experimental import TrackableResource
 
-    waiting, seen = list(roots), {}
+    waiting = list(roots)
+    seen: dict[int, object] = {}
     while waiting:
         each = waiting.pop()
         if id(each) in seen:
@@ -155,23 +160,26 @@ def _resources(roots: Iterable[object]) -> Iterator[Any]:
 
 
 def _parts(each: Any) -> list[Any]:
+    """What a thing is made of, or refers to, in which there may be tables."""
     import tensorflow as tf
 
-    if isinstance(each, list | tuple | set):
-        return list(each)
-    if isinstance(each, Mapping):
-        return list(each.values())
-    if isinstance(each, types.FunctionType):
-        return _closure(each)
-    if isinstance(each, types.MethodType):
-        return [each.__self__, each.__func__]
-    if isinstance(each, functools.partial):
-        return [each.func, *each.args, *each.keywords.values()]
-    if isinstance(each, tf.types.experimental.GenericFunction):
-        return [getattr(each, "python_function", None)]
-    if isinstance(each, tf.Module) or (callable(each) and not isinstance(each, type)):
-        return list(getattr(each, "__dict__", {}).values())
-    return []
+    parts: list[Any] = []
+    match each:
+        case list() | tuple() | set():
+            parts += each
+        case Mapping():
+            parts += each.values()
+        case types.FunctionType():
+            parts += _closure(each)
+        case types.MethodType():
+            parts += each.__self__, each.__func__
+        case functools.partial():
+            parts += each.func, *each.args, *each.keywords.values()
+        case tf.types.experimental.GenericFunction():
+            parts.append(getattr(each, "python_function", None))
+        case _ if isinstance(each, tf.Module) or (callable(each) and not isinstance(each, type)):
+            parts += getattr(each, "__dict__", {}).values()
+    return parts
 
 
 def _closure(function: types.FunctionType) -> list[Any]:

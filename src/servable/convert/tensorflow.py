@@ -1,8 +1,9 @@
 """Makes a version of a tf.Module, of a model of Keras 2, or of a folder that holds a SavedModel.
 
-Of a module, the function to serve is `signatures["serving_default"]` where that is given, else the module itself, which is
-called with what the examples are: one array, a dict, or keywords where its arguments are called so. A tf.function with an
-input_signature of its own keeps that. A SavedModel is copied with all its signatures, and answers the examples itself.
+Of a module, the function to serve is `signatures["serving_default"]` where that is given, else the module itself. It is
+called with what the examples are: one array, a dict, or keywords where its arguments are called so. A tf.function with
+an input_signature of its own keeps that. A SavedModel is copied with all its signatures, and answers the examples
+itself.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def _declared(function: Any) -> Call | None:
     import tensorflow as tf
 
     if isinstance(function, tf.Module):
-        function = type(function).__call__.__get__(function) if callable(function) else None
+        function = function.__call__ if callable(function) else None
     signature = getattr(function, "input_signature", None)
     if not signature:
         return None
