@@ -64,6 +64,15 @@ def normalized():
     return model, IRIS[::20], IRIS[1::7], {}
 
 
+def images():
+    """Images of any size and of bytes, with layers that do nothing but while a model is trained."""
+    inputs = keras.Input((None, None, 1), dtype="uint8", name="image")
+    small = layers.RandomFlip()(layers.Resizing(8, 8)(layers.Rescaling(1 / 255)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(small)))
+    pixels = np.random.default_rng(1).integers(0, 255, (6, 12, 10, 1), np.uint8)
+    return model, pixels[:4], pixels[4:], {}
+
+
 def as_onnx(case):
     def case_as_onnx():
         model, examples, new, arguments = case()
@@ -172,6 +181,15 @@ def subclassed():
 
 def layer_before():
     return classifier(), IRIS[::20], IRIS[1::7], {"preprocess": normalization(IRIS)}
+
+
+def model_before():
+    """A model of preprocessing layers before the model that was trained."""
+    age, job = keras.Input((1,), name="age"), keras.Input((1,), dtype="string", name="job")
+    lookup = layers.StringLookup(vocabulary=["baker", "cook"], output_mode="multi_hot")
+    features = keras.Model({"age": age, "job": job}, layers.Concatenate()([layers.Rescaling(0.01)(age), lookup(job)]))
+    columns = {"age": np.array([[20.0], [30.0]]), "job": np.array([["cook"], ["pilot"]])}
+    return classifier(shape=(4,)), columns, columns, {"preprocess": features}
 
 
 def function_before():

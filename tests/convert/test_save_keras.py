@@ -18,7 +18,7 @@ from servers import model_server
 pytestmark = pytest.mark.tensorflow
 
 SAVED = ["digits", "people", "text", "vocabulary_file", "transformer", "lists", "own_layer", "lambda_layer"]
-SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file"]
+SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file", "images", "model_before"]
 REFUSED = ["wrong_before", "untraceable_before", "other_names", "other_rank", "replaced"]
 REFUSED_AS_ONNX = ["text_onnx", "people_onnx", "transformer_onnx", "own_layer_onnx", "function_before_onnx"]
 
@@ -36,6 +36,7 @@ def run(tmp_path_factory):
         ("digits", "image: FP32 [-1, 8, 8, 1]) -> outputs: FP32 [-1, 10]"),
         ("text", "inputs: BYTES [-1]) -> outputs: FP32 [-1, 2]"),
         ("transformer", "inputs: FP32 [-1, -1, 4]) -> outputs: FP32 [-1, -1, 2]"),
+        ("images", "inputs: UINT8 [-1, -1, -1, 1]) -> outputs: FP32 [-1, 3]"),
         ("lists", "left: FP32 [-1, 2], right: FP32 [-1, 2]) -> both: FP32 [-1, 2], sum: FP32 [-1, 1]"),
         ("own_layer", "inputs: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
         ("lambda_layer", "inputs: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
@@ -54,6 +55,7 @@ def test_columns_with_missing_values_and_unknown_categories_go_in_as_they_are(ru
 def test_what_comes_before_the_model_is_inside(run):
     assert "inputs: FP32 [-1, 4]" in run.saved("layer_before")
     assert "age: FP32 [-1], job: BYTES [-1], n rooms: FP32 [-1]" in run.saved("function_before")
+    assert "age: FP32 [-1, 1], job: BYTES [-1, 1])" in run.saved("model_before")
 
 
 def test_a_vocabulary_from_a_file_is_among_the_assets(run):

@@ -146,10 +146,8 @@ def _draft(conversion: Conversion, form: str, golden: Sequence[GoldenExample], f
 
 def _write_here(conversion: Conversion, call: Call) -> list[GoldenExample]:
     """A model of TensorFlow is written in this process, with all that it refers to."""
-    import tensorflow as tf
-
     model, preprocess = conversion.model, conversion.preprocess
-    front = preprocess if preprocess is None or is_layer(preprocess) else tf.function(preprocess)
+    front = saved_model.traceable(preprocess)
 
     def function(tensors: dict[str, Any]) -> dict[str, Any]:
         return serve(model, front, call, tensors)
@@ -255,7 +253,7 @@ def _write_joined(conversion: Conversion, call: Call, inner: Call, network: Path
     loaded = tf.saved_model.load(str(network))
     run = loaded.signatures[DEFAULT_SIGNATURE]
     preprocess = conversion.preprocess
-    front = preprocess if preprocess is None or is_layer(preprocess) else tf.function(preprocess)
+    front = saved_model.traceable(preprocess)
 
     def function(tensors: dict[str, Any]) -> dict[str, Any]:
         middle = tensors if front is None else inner.named(call.ask(front, tensors))

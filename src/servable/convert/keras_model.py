@@ -203,16 +203,24 @@ def confined_layers(*roots: Any) -> list[str]:
 
 
 def _is_confined(layer: Any) -> bool:
-    if type(layer).__name__ == "Lambda" and getattr(layer.function, "__name__", "") == "<lambda>":
-        return True
-    return type(layer).__module__ == "__main__" or "<locals>" in type(layer).__qualname__
+    return any(
+        _module(each) == "__main__" or "<" in getattr(each, "__qualname__", "")  # <locals>, <lambda>
+        for each in _made_by(layer)
+    )
+
+
+def _made_by(layer: Any) -> list[Any]:
+    """The code that another process needs to make a layer: its class, and what a Lambda calls."""
+    return [type(layer), layer.function] if type(layer).__name__ == "Lambda" else [type(layer)]
+
+
+def _module(code: Any) -> str:
+    return str(getattr(code, "__module__", None) or "keras")
 
 
 def modules_of(*roots: Any) -> list[str]:
     """The modules, other than Keras' own, that define the layers: a process has to import them to know the layers."""
-    layers = layers_of(*roots)
-    made_by = [type(each) for each in layers] + [each.function for each in layers if type(each).__name__ == "Lambda"]
-    names = {str(each.__module__) for each in made_by}
+    names = {_module(code) for layer in layers_of(*roots) for code in _made_by(layer)}
     return sorted(name for name in names if name != "keras" and not name.startswith("keras."))
 
 

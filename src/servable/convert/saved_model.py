@@ -126,6 +126,13 @@ def _plain_names(names: Iterable[str]) -> dict[str, str]:
     return {n if _PLAIN_NAME.fullmatch(n) else f"servable_{index}": n for index, n in enumerate(names)}
 
 
+def traceable(function: Any) -> Any:
+    """A plain function with its branches and loops in a form that can be traced; anything else as it is."""
+    import tensorflow as tf
+
+    return tf.function(function) if isinstance(function, types.FunctionType | types.MethodType) else function
+
+
 def tensor_spec(spec: TensorSpec, name: str | None = None) -> Any:
     """The tf.TensorSpec of an input."""
     import tensorflow as tf

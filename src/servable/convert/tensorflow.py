@@ -21,7 +21,7 @@ from servable.convert.call import Call, as_served, call_of_examples, golden_of, 
 from servable.convert.draft import Draft
 from servable.convert.onnx_file import rows_of
 from servable.convert.proof import written_signatures
-from servable.convert.saved_model import FILE, Function, as_tensorflow, write_saved_model
+from servable.convert.saved_model import FILE, Function, as_tensorflow, traceable, write_saved_model
 from servable.errors import ConversionError
 from servable.model.examples import bind_inputs
 from servable.model.formats import format_of
@@ -77,13 +77,11 @@ def convert(conversion: Conversion) -> Draft:
 
 def _with_preprocess(conversion: Conversion, model: Callable[..., Any]) -> tuple[Function, Function, Call]:
     """The function to trace, the same to ask, and what both take."""
-    import tensorflow as tf
-
     preprocess = conversion.preprocess
     call = call_of_function(model if preprocess is None else preprocess, conversion)
     if preprocess is None:
         return _named(model, call), _named(model, call), call
-    front = preprocess if isinstance(preprocess, tf.Module) else tf.function(preprocess)
+    front = traceable(preprocess)
 
     def traced(tensors: dict[str, Any]) -> Mapping[str, Any]:
         return name_outputs(model(call.ask(front, tensors)))
