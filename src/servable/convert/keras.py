@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.convert import keras_onnx, saved_model
-from servable.convert.call import Call, as_served, call_of_examples, golden_of, line_of, name_outputs
+from servable.convert.call import Call, as_served, call_of_examples, golden_of, line_of
 from servable.convert.draft import Draft
 from servable.convert.keras_child import in_child, write_keras
 from servable.convert.keras_model import (
@@ -30,7 +30,7 @@ from servable.convert.keras_model import (
     is_layer,
     is_model,
     modules_of,
-    output_names,
+    predicting,
     require_no_strings,
     serve,
 )
@@ -235,7 +235,7 @@ def _write_jax(conversion: Conversion, call: Call, folder: Path) -> None:
     model = conversion.model
 
     def function(tensors: dict[str, Any]) -> dict[str, Any]:
-        return name_outputs(call.ask(model, tensors), output_names(model))
+        return serve(model, None, call, tensors)
 
     specs = {spec.name: saved_model.tensor_spec(spec) for spec in call.specs}
     try:
@@ -253,7 +253,7 @@ def _write_joined(conversion: Conversion, call: Call, inner: Call, network: Path
     loaded = tf.saved_model.load(str(network))
     run = loaded.signatures[DEFAULT_SIGNATURE]
     preprocess = conversion.preprocess
-    front = saved_model.traceable(preprocess)
+    front = predicting(saved_model.traceable(preprocess))
 
     def function(tensors: dict[str, Any]) -> dict[str, Any]:
         middle = tensors if front is None else inner.named(call.ask(front, tensors))

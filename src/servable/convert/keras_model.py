@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -113,11 +115,18 @@ def datatype_of_keras(dtype: str) -> str:
     return datatype_of(np.empty(0, dtype))
 
 
+def predicting(function: Any) -> Any:
+    """A model or layer as `predict` calls it: layers that augment images do so unless they are told otherwise."""
+    if is_layer(function) and "training" in inspect.signature(function.call).parameters:
+        return functools.partial(function, training=False)
+    return function
+
+
 def serve(model: Any, preprocess: Any, call: Call, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Preprocessing and model, from named inputs to named outputs; may be traced."""
     if preprocess is None:
-        return name_outputs(call.ask(model, tensors), output_names(model))
-    return name_outputs(model(call.ask(preprocess, tensors)), output_names(model))
+        return name_outputs(call.ask(predicting(model), tensors), output_names(model))
+    return name_outputs(predicting(model)(call.ask(predicting(preprocess), tensors)), output_names(model))
 
 
 def input_names(model: Any, count: int) -> list[str]:
@@ -139,12 +148,12 @@ def answers(model: Any, preprocess: Any, call: Call, tensors: Mapping[str, Tenso
     where = f"model '{model.name}'"
     try:
         if preprocess is None:
-            value = call.ask(model, as_given(tensors))
+            value = call.ask(predicting(model), as_given(tensors))
         else:
             where = "preprocess"
             middle = ask_preprocess(preprocess, call, tensors)
             where = f"model '{model.name}'"
-            value = model(middle)
+            value = predicting(model)(middle)
     except Exception as error:
         raise ConversionError(f"Calling {where} fails on the examples: {line_of(error)}") from error
     return {name: as_numpy(each) for name, each in name_outputs(value, output_names(model)).items()}
@@ -153,7 +162,7 @@ def answers(model: Any, preprocess: Any, call: Call, tensors: Mapping[str, Tenso
 def ask_preprocess(preprocess: Any, call: Call, tensors: Mapping[str, Tensor]) -> Any:
     """What `preprocess` makes of the inputs. Functions get tensors of TensorFlow, whatever the model computes with."""
     if is_layer(preprocess):
-        return call.ask(preprocess, as_given(tensors))
+        return call.ask(predicting(preprocess), as_given(tensors))
     from servable.convert.saved_model import as_tensorflow
 
     value = call.ask(preprocess, as_tensorflow(tensors))
