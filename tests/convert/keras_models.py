@@ -180,6 +180,22 @@ def subclassed():
     return Written(), x, {"a": IRIS[60:62], "b": IRIS[70:72]}, {}
 
 
+class Arguments(keras.Model):
+    """A model with two arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, left, right, training=False):
+        return self.dense(left - right)
+
+
+def arguments():
+    x = {"left": IRIS[:5], "right": IRIS[5:10]}
+    return Arguments(), x, {"left": IRIS[60:62], "right": IRIS[70:72]}, {}
+
+
 def layer_before():
     return classifier(), IRIS[::20], IRIS[1::7], {"preprocess": normalization(IRIS)}
 
@@ -283,7 +299,10 @@ def ask(model, value, preprocess=None):
         value = value if keras.config.backend() == "tensorflow" else np.asarray(value)
     if isinstance(value, dict) and hasattr(model, "output_names") and isinstance(model.input, list):
         value = [value[tensor.name] for tensor in model.inputs]
-    answer = model(value) if isinstance(model, Written) else model(value, training=False)
+    if isinstance(model, Arguments):
+        answer = model(**value)
+    else:
+        answer = model(value) if isinstance(model, Written) else model(value, training=False)
     if isinstance(answer, list | tuple):
         answer = dict(zip(model.output_names, answer, strict=True))
     named = answer if isinstance(answer, dict) else {"outputs": answer}

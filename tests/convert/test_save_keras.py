@@ -18,7 +18,7 @@ from servers import model_server
 pytestmark = pytest.mark.tensorflow
 
 SAVED = ["digits", "people", "text", "vocabulary_file", "transformer", "lists", "own_layer", "lambda_layer"]
-SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file", "images", "model_before"]
+SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file", "images", "model_before", "arguments"]
 REFUSED = ["wrong_before", "untraceable_before", "other_names", "other_rank", "replaced"]
 REFUSED_AS_ONNX = ["text_onnx", "people_onnx", "transformer_onnx", "own_layer_onnx", "function_before_onnx"]
 
@@ -40,6 +40,7 @@ def run(tmp_path_factory):
         ("lists", "left: FP32 [-1, 2], right: FP32 [-1, 2]) -> both: FP32 [-1, 2], sum: FP32 [-1, 1]"),
         ("own_layer", "inputs: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
         ("lambda_layer", "inputs: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
+        ("arguments", "left: FP32 [-1, 4], right: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
         ("subclassed", "a: FP32 [-1, 4], b: FP32 [-1, 4]) -> outputs: FP32 [-1, 3]"),
     ],
 )

@@ -51,7 +51,9 @@ def call_of(layer: Any, examples: Examples, datatype: str = "FP32") -> Call:
     """
     declared = _declared(layer)
     if declared is None:
-        return call_of_examples(examples, datatype)
+        parameters = inspect.signature(layer.call).parameters
+        keywords = len(examples.arrays) > 1 and set(examples.arrays) <= set(parameters)
+        return call_of_examples(examples, datatype, "keywords" if keywords else None)
     form, inputs = declared
     arrays = examples.arrays
     if form == "array" and len(arrays) == 1:
