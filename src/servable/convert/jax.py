@@ -1,0 +1,1 @@
+def takes(model): return False
