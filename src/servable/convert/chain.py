@@ -24,22 +24,19 @@ class Chain:
     Attributes:
         model: Takes what `preprocess` gives: a dict becomes its arguments by name, a tuple those by position.
         preprocess: Takes the inputs; None where the model does.
-        single: Whether there is one input, whose name means nothing to the function.
         leaf: The framework's type of arrays.
     """
 
     model: Callable[..., Any]
     preprocess: Callable[..., Any] | None
-    single: bool
     leaf: type | tuple[type, ...]
 
-    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The named outputs for named inputs.
+    def __call__(self, value: Any) -> dict[str, Any]:
+        """The named outputs for one array, or for a dict of arrays.
 
         Raises:
             ConversionError: The functions do not take what they are given, or give what is no array.
         """
-        value = next(iter(inputs.values())) if self.single else inputs
         if self.preprocess is not None:
             value = apply(self.preprocess, value)
         return dict(name_outputs(apply(self.model, value), self.leaf))

@@ -62,7 +62,7 @@ def convert(conversion: Conversion) -> Draft:
     from servable.convert.torch_module import Served
 
     inputs = _inputs(conversion.examples, conversion.datatype)
-    served = Served.of(model, conversion.preprocess, list(inputs), conversion.examples.single)
+    served = Served.of(model, conversion.preprocess, list(inputs), single=conversion.examples.single)
     served.require_datatype(conversion.datatype)
     with served.evaluated():
         records = list(_records(served, _split(conversion.examples, served.rows, model), conversion.datatype))

@@ -51,17 +51,18 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         open_axes: Whether it is up to a program which axes are open.
     """
 
-    def __init__(self, chain: Chain, modules: Sequence[Any], names: list[str]) -> None:
+    def __init__(self, chain: Chain, modules: Sequence[Any], names: list[str], *, single: bool) -> None:
         super().__init__()
         self.inner = torch.nn.ModuleList(modules)
         self._chain = chain
+        self._single = single
         self.names = names
         self.outputs: list[str] = []
         self.rows = getattr(chain.model, "rows", None)
         self.open_axes = isinstance(chain.model, Program)
 
     @classmethod
-    def of(cls, model: Any, preprocess: Any, names: list[str], single: bool) -> Served:
+    def of(cls, model: Any, preprocess: Any, names: list[str], *, single: bool) -> Served:
         """The model as the user has it, with what comes before.
 
         Raises:
@@ -78,10 +79,13 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
                 )
             preprocess = _on_processor(_plain(preprocess))
         modules = [each for each in (getattr(model, "module", model), preprocess) if _is_module(each)]
-        return cls(Chain(model, preprocess, single, torch.Tensor), modules, names)
+        return cls(Chain(model, preprocess, torch.Tensor), modules, names, single=single)
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
-        return tuple(self._chain(dict(zip(self.names, tensors, strict=True))).values())
+        return tuple(self._named(tensors).values())
+
+    def _named(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        return self._chain(tensors[0] if self._single else dict(zip(self.names, tensors, strict=True)))
 
     def require_datatype(self, datatype: str) -> None:
         """Raises ConversionError where the weights are of another kind of float than the version is to compute in."""
@@ -141,9 +145,8 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         Raises:
             ConversionError: It fails on the inputs, or gives what ONNX cannot carry.
         """
-        tensors = tensors_of(inputs)
         try:
-            named = self._chain(dict(zip(self.names, tensors, strict=True)))
+            named = self._named(tensors_of(inputs))
         except ConversionError:
             raise
         except Exception as error:
