@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from servable.model.examples import Examples
 
 FILE = "saved_model.pb"
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 
 
@@ -63,10 +65,13 @@ def convert(conversion: Conversion) -> Draft:
 
     before, preprocess = _sides(conversion.preprocess)
     function = Function(conversion.model, preprocess)
-    records = [_record(function, before, part, conversion.datatype) for part in conversion.examples.split()]
+    examples, datatype = conversion.examples, conversion.datatype
+    records = [_record(function, before, part, datatype) for part in examples.split()]
     conversion.say("Tracing the function")
     first = records[0]
-    program = trace(function, _given(before, first.inputs, single=conversion.examples.single))
+    program = trace(function, _given(before, first.inputs, single=examples.single))
+    if program.batched:
+        records += [_record(function, before, part, datatype) for part in examples.first_row()]
     conversion.say("Writing a SavedModel")
     _write(conversion, program, first, before)
     return Draft(
@@ -108,6 +113,11 @@ def _inputs(examples: Examples, datatype: str, *, strings: bool) -> dict[str, Te
         )
     inputs = {}
     for name, array in examples.arrays.items():
+        if not _NAME.fullmatch(name):
+            raise ConversionError(
+                f"An input of a SavedModel cannot be called '{name}'",
+                hint="take letters, digits and underscores, with a letter first",
+            )
         tensor = as_tensor(array)
         if tensor.datatype == BYTES and not strings:
             raise ConversionError(

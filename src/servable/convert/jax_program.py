@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from servable.errors import ConversionError, InvalidArgument, ServableError
 from servable.wire.tensors import Tensor, as_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _NOT_OWN = (str(Path(jax.__file__).parent), str(Path(__file__).parent), "<")
 _WRAP = "or wrap the model in a class with predict, which is served as Python"
@@ -142,12 +143,32 @@ def trace(function: Function, value: Any) -> Program:
     specs = [jax.ShapeDtypeStruct((rows, *leaf.shape[1:]) if batched else leaf.shape, leaf.dtype) for leaf in leaves]
     held = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in function.weights]
     try:
-        exported = jax.export.export(jax.jit(flat), platforms=["cpu"])(held, specs)
+        with without_paths():
+            exported = jax.export.export(jax.jit(flat), platforms=["cpu"])(held, specs)
+        if batched:
+            _compile(exported, held, leaves)
     except ServableError:
         raise
     except Exception as error:
         raise _explain(error, function.title) from error
     return Program(exported, function.weights, batched)
+
+
+def _compile(exported: Any, held: list[Any], leaves: list[Any]) -> None:
+    """For one row more than the examples have: some sizes are looked at only by the compiler."""
+    more = [jax.ShapeDtypeStruct((leaf.shape[0] + 1, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+    jax.jit(exported.call).lower(held, more).compile()
+
+
+@contextmanager
+def without_paths() -> Iterator[None]:
+    """What JAX traces meanwhile does not tell where on the disk the function was written."""
+    frames = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", frames)
 
 
 def _is_weight(leaf: Any) -> bool:
@@ -179,9 +200,9 @@ def _explain(error: Exception, name: str) -> ConversionError:
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return ConversionError(f"{name} takes an array out of JAX{where}", hint=f"use jax.numpy, {_WRAP}")
     first = " ".join(str(error).strip().split("\n")[0].split())[:300]
-    if "rows" in str(error):
+    if "rows" in str(error) or "refining shapes" in str(error):
         return ConversionError(
-            f"{name} is not for every number of rows{where}: {first}",
+            f"{name} is not for every number of rows{where}",
             hint="take the number from an argument with x.shape[0], and do not loop over rows",
         )
     return ConversionError(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from jax.experimental import jax2tf
 
 from servable.convert.chain import apply
-from servable.convert.jax_program import read_program
+from servable.convert.jax_program import read_program, without_paths
 from servable.engines.python_model import describe
 from servable.errors import ConversionError
 from servable.wire.tensors import BYTES, numpy_dtype
@@ -77,12 +77,15 @@ def write(
     serve = tf.function(serve, input_signature=signature, autograph=False)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     try:
-        tf.saved_model.save(module, folder, signatures={"serving_default": serve}, options=options)
+        with without_paths():
+            tf.saved_model.save(module, folder, signatures={"serving_default": serve}, options=options)
     except AssertionError as error:
         raise ConversionError(
             "preprocess uses a table or a variable that would not be saved with it",
             hint="make it a tf.Module that holds its tables as attributes, with a tf.function __call__",
         ) from error
+    except Exception as error:
+        raise ConversionError(f"TensorFlow cannot save it: {describe(error)[:500]}") from error
 
 
 def _dtype(datatype: str) -> Any:

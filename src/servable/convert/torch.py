@@ -11,7 +11,6 @@ import numpy as np
 from servable.convert.draft import Draft
 from servable.convert.onnx_file import FILE
 from servable.errors import ConversionError, NotFound
-from servable.model.examples import ROWS_PER_RECORD
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
 from servable.model.origin import package_versions
@@ -61,13 +60,16 @@ def convert(conversion: Conversion) -> Draft:
     from servable.convert import torch_onnx
     from servable.convert.torch_module import Served
 
-    inputs = _inputs(conversion.examples, conversion.datatype)
-    served = Served.of(model, conversion.preprocess, list(inputs), single=conversion.examples.single)
-    served.require_datatype(conversion.datatype)
+    examples, datatype = conversion.examples, conversion.datatype
+    inputs = _inputs(examples, datatype)
+    served = Served.of(model, conversion.preprocess, list(inputs), single=examples.single)
+    served.require_datatype(datatype)
     with served.evaluated():
-        records = list(_records(served, _split(conversion.examples, served.rows, model), conversion.datatype))
+        records = list(_records(served, _split(examples, served.rows, model), datatype))
         conversion.say("Tracing the module")
         program = torch_onnx.trace(served, records[0].inputs)
+        if served.rows is None:
+            records += _records(served, examples.first_row(), datatype)
     conversion.say("Writing ONNX")
     torch_onnx.write(program, served, records[0], conversion.folder / FILE)
     return Draft(
@@ -110,7 +112,7 @@ def _program(path: str | Path) -> Any:
 
 def _split(examples: Examples, rows: int | None, model: Any) -> list[Examples]:
     if rows is None:
-        return examples.split(ROWS_PER_RECORD)
+        return examples.split()
     parts = [part for part in examples.split(rows) if part.rows == rows]
     if not parts:
         raise ConversionError(

@@ -47,6 +47,13 @@ class Examples:
             return [self]
         return [self._take(slice(start, start + size)) for start in range(0, self.rows, size)]
 
+    def first_row(self) -> list[Examples]:
+        """The first row alone, in a list; none where there are no others, or rows cannot be told.
+
+        It proves a model that was traced with another number of rows.
+        """
+        return [self._take(slice(1))] if self.rows and self.rows > 1 else []
+
     def _take(self, rows: slice) -> Examples:
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         if self.single:
