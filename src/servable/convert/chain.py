@@ -75,8 +75,8 @@ def _apply_named(function: Callable[..., Any], value: Mapping[str, Any]) -> Any:
 def name_outputs(answer: Any, leaf: type | tuple[type, ...], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Names for the arrays of an answer.
 
-    One array is `outputs`; a dict keeps its keys, a named tuple its fields; others are `output_0`, `output_1`, ... What is
-    nested gets its names joined by `_`. None is left out.
+    One array is `outputs`; a dict keeps its keys, a named tuple its fields; others are `output_0`, `output_1`, and so
+    on. What is nested gets its names joined by `_`. None is left out.
 
     Example:
         >>> dict(name_outputs({"a": 1, "b": (2, 3), "c": None}, int))

@@ -22,6 +22,8 @@ from servable.model.origin import package_versions
 from servable.wire.tensors import BYTES, Tensor, as_tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from servable.convert.conversion import Conversion
     from servable.model.examples import Examples
 
@@ -35,7 +37,7 @@ def takes(model: object) -> bool:
     jax = sys.modules.get("jax")
     if jax is None or not callable(model) or isinstance(model, type):
         return False
-    if isinstance(model, functools.partial) or inspect.isfunction(model) or isinstance(model, type(jax.jit(len))):
+    if isinstance(model, functools.partial) or inspect.isroutine(model) or isinstance(model, type(jax.jit(len))):
         return True
     leaves = jax.tree_util.tree_leaves(model)
     return not any(leaf is model for leaf in leaves) and any(isinstance(leaf, jax.Array) for leaf in leaves)
@@ -133,7 +135,7 @@ def _inputs(examples: Examples, datatype: str, *, strings: bool) -> dict[str, Te
     return inputs
 
 
-def _given(before: Any, inputs: dict[str, Tensor], *, single: bool) -> Any:
+def _given(before: Any, inputs: Mapping[str, Tensor], *, single: bool) -> Any:
     """What goes into JAX: one array, or a dict; or whatever TensorFlow's side makes of them."""
     arrays = {name: tensor.array for name, tensor in inputs.items()}
     if before is None:
@@ -149,7 +151,7 @@ def _write(conversion: Conversion, program: Any, example: GoldenExample, before:
     form = Form.of(program, example, single=conversion.examples.single)
     with tempfile.TemporaryDirectory() as scratch:
         program.write(Path(scratch))
-        arguments = {"program": scratch, "form": form.to_json(), "folder": str(conversion.folder)}
+        arguments: dict[str, Any] = {"program": scratch, "form": form.to_json(), "folder": str(conversion.folder)}
         if "tensorflow" in sys.modules:
             from servable.convert.jax_saved_model import write
 

@@ -16,7 +16,7 @@ from servable.errors import ConversionError
 from servable.wire.tensors import BYTES, numpy_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 
 def run_before(before: Any, arrays: Mapping[str, Any], *, single: bool) -> Any:

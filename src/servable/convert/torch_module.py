@@ -68,10 +68,7 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         Raises:
             ConversionError: It is TorchScript, a model without weights, or `preprocess` is no function.
         """
-        if isinstance(model, torch.export.ExportedProgram):
-            model = Program(model)
-        else:
-            model = _on_processor(_plain(model))
+        model = Program(model) if isinstance(model, torch.export.ExportedProgram) else _on_processor(_plain(model))
         if preprocess is not None:
             if not callable(preprocess):
                 raise ConversionError(
@@ -134,7 +131,7 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         """The name of a buffer that is another one now, or holds other values; NaN is like NaN."""
         now = dict(self.inner.named_buffers())
         for name, (buffer, before) in kept.items():
-            same = (buffer == before) | ((buffer != buffer) & (before != before))
+            same = (buffer == before) | (torch.isnan(buffer) & torch.isnan(before))
             if now.get(name) is not buffer or not bool(same.all()):
                 return name
         return None

@@ -15,13 +15,13 @@ import torch
 
 from servable.convert.torch_module import tensors_of
 from servable.errors import ConversionError, ServableError
-from servable.wire.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from servable.convert.torch_module import Served
     from servable.model.golden import GoldenExample
+    from servable.wire.tensors import Tensor
 
 # The one that PyTorch writes without a converter of versions in between; ONNX Runtime 1.20 knows up to 21.
 _OPSET = 18
@@ -119,11 +119,12 @@ def _silent() -> Iterator[None]:
 def _check(program: Any) -> None:
     """Refuses operators that learn or answer by chance: their ONNX would be something else, or nothing at all."""
     for node in program.graph.nodes:
-        if node.op != "call_function" or not hasattr(node.target, "_schema"):
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:  # not an operator: an input, a choice of an output
             continue
-        arguments = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+        arguments = {argument.name: argument.default_value for argument in schema.arguments}
         arguments |= dict(zip(arguments, node.args, strict=False)) | node.kwargs
-        if _trains(node.target, arguments):
+        if _trains(schema.name, node.target.tags, arguments):
             raise ConversionError(
                 f"{_where(node)} computes in training mode",
                 hint="call model.eval() before torch.export.export; give F.dropout training=self.training",
@@ -134,12 +135,11 @@ def _check(program: Any) -> None:
             )
 
 
-def _trains(operator: Any, arguments: Mapping[str, Any]) -> bool:
-    name = operator._schema.name
+def _trains(name: str, tags: Collection[Any], arguments: Mapping[str, Any]) -> bool:
     if "batch_norm" in name:
         # Without running statistics a batch is normalised by itself in evaluation, too: such is the model.
         return bool(arguments.get("training")) and arguments.get("running_mean") is not None
-    if "dropout" not in name and torch.Tag.nondeterministic_seeded not in operator.tags:
+    if "dropout" not in name and torch.Tag.nondeterministic_seeded not in tags:
         return False
     chances = [arguments[key] for key in ("dropout", "dropout_p") if key in arguments]
     chances += [arguments["p"]] if "dropout" in name and "p" in arguments else []
@@ -182,8 +182,7 @@ def _explain(error: Exception) -> ConversionError:
         fixed = f" to {sizes[0]}" if sizes else ""
         return ConversionError(
             f"The module fixes the number of rows{fixed}{where}",
-            hint="take it from an input with x.shape[0], and do not loop over rows; a program of torch.export may be of "
-            "a fixed number of rows",
+            hint="take it from an input with x.shape[0] and do not loop over rows, or save a program of torch.export",
         )
     first = " ".join(text.strip().split("\n")[0].split())[:300]
     return ConversionError(
@@ -198,10 +197,10 @@ def _explain_operator(error: BaseException, program: Any) -> ConversionError:
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     for text in map(str, causes):
-        if found := re.search(r"translating node %(\w+)", text):
-            node = next((node for node in program.graph.nodes if node.name == found[1]), None)
-            operator = re.search(r"target=torch\.ops\.([\w.]+)", text)
-            where = _where(node) if node is not None else operator[1] if operator else found[1]
+        if found := re.search(r"translating node .*target=torch\.ops\.(\w+\.\w+)", text):
+            # The program has been taken apart further than we see it: linalg_eigvals became linalg_eig.
+            node = next((node for node in program.graph.nodes if str(node.target).startswith(found[1])), None)
+            where = found[1] if node is None else _where(node)
             return ConversionError(f"{where} has no equivalent in ONNX", hint=f"write it with other functions, {_WRAP}")
     first = " ".join(str(causes[-1]).strip().split("\n")[0].split())[:300]
     return ConversionError(f"PyTorch cannot write the module as ONNX: {type(causes[-1]).__name__}: {first}")
