@@ -60,6 +60,12 @@ class Counts:
         return x + self.calls
 
 
+def save_torch(folder: Path) -> int:
+    import torch
+
+    return save(torch.nn.Linear(3, 2), folder, examples=WEIGHTS).number
+
+
 def make(say: Callable[[str], None], folder: str) -> dict[str, Any]:
     """Saves versions into a folder of model folders. Returns errors by name, and two images with their answer."""
     models, words = Path(folder), Words()
@@ -83,6 +89,7 @@ def make(say: Callable[[str], None], folder: str) -> dict[str, Any]:
         except ServableError as error:
             made[name] = [error.message, error.hint]
 
+    made["torch"] = save_torch(models / "torch")
     jax.config.update("jax_enable_x64", True)
     save(lambda x, n: (x * 2, n), models / "wide", examples={"x": WEIGHTS, "n": np.arange(4)}, datatype="FP64")
     return made

@@ -131,6 +131,10 @@ def test_preprocessing_that_fails_on_the_examples_is_refused(with_tensorflow):
     assert "preprocess fails on the examples: InvalidArgumentError" in with_tensorflow[1]["failing"][0]
 
 
+def test_a_module_of_pytorch_can_be_saved_where_tensorflow_was_first(with_tensorflow):
+    assert with_tensorflow[1]["torch"] == 1
+
+
 def test_numbers_keep_64_bits_where_jax_does(with_tensorflow):
     with load(with_tensorflow[0] / "wide") as servable:
         assert str(servable.signatures["serving_default"]) == (
@@ -241,4 +245,4 @@ def test_without_tensorflow_the_hint_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else find(name))
     with pytest.raises(ConversionError, match="TensorFlow is not installed") as caught:
         save(jax.jit(lambda x: x), tmp_path / "m", examples=X)
-    assert caught.value.hint == 'pip install "servable[jax]"'
+    assert caught.value.hint == 'pip install "servable[tensorflow-cpu]"'

@@ -232,6 +232,16 @@ def test_a_program_keeps_the_axes_open_that_it_has(tmp_path):
     assert str(version.manifest.signatures[0].inputs[0]) == "inputs: FP32 [4, 8]"
 
 
+def test_a_program_may_have_more_axes_open_than_the_first(tmp_path):
+    model = nn.Embedding(10, 3).eval()
+    tokens = np.arange(12).reshape(3, 4) % 10
+    shapes = {"input": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=512)}}
+    program = torch.export.export(model, (torch.from_numpy(tokens),), dynamic_shapes=shapes)
+    with saved(program, tmp_path, {"input": tokens}) as servable:
+        assert str(servable.signatures["serving_default"].inputs[0]) == "input: INT64 [-1, -1]"
+        assert servable.predict(np.ones((2, 7), int)).shape == (2, 7, 3)
+
+
 def test_a_program_takes_several_inputs_by_name(tmp_path):
     batch = torch.export.Dim("batch")
     tokens, weights = torch.zeros((4, 3), dtype=torch.int64), torch.rand((4, 3))

@@ -61,7 +61,7 @@ def convert(conversion: Conversion) -> Draft:
     if importlib.util.find_spec("tensorflow") is None:
         raise ConversionError(
             "JAX models are saved as SavedModels, and TensorFlow is not installed",
-            hint='pip install "servable[jax]"',
+            hint='pip install "servable[tensorflow-cpu]"',
         )
     from servable.convert.jax_program import Function, trace
 

@@ -57,7 +57,7 @@ def convert(conversion: Conversion) -> Draft:
     if not takes(model):
         raise ConversionError(
             f"{_title(model)} cannot be saved",
-            hint="known are scikit-learn estimators, ONNX models, and objects with a method predict(x)",
+            hint="known are models of scikit-learn, PyTorch and JAX, ONNX files, and objects with a method predict(x)",
         )
     conversion.allow("python")
     source = module_source(type(model))

@@ -81,6 +81,10 @@ def convert(conversion: Conversion) -> Draft:
 
 
 def _require_packages() -> None:
+    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+        # torch.export would import Triton, and where TensorFlow has been first, its LLVM ends the process. A module that
+        # is None cannot be imported; PyTorch does without, as it does where Triton is not installed.
+        sys.modules["triton"] = None  # type: ignore[assignment]
     try:
         import onnxscript  # noqa: F401
         import torch  # noqa: F401
