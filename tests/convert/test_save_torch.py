@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch, InvalidArgument, NotFound
 from servable.model.golden import read_examples
 from servable.model.load import load
+
+if TYPE_CHECKING:
+    from servable.model.versions import Version
 
 pytestmark = pytest.mark.torch
 
@@ -51,6 +56,11 @@ def cnn() -> nn.Module:
     return trained(net, modules.Pixels()(torch.from_numpy(IMAGES.reshape(-1, 8, 8))))
 
 
+@pytest.fixture(scope="module")
+def digits(mlp, tmp_path_factory) -> Version:
+    return save(mlp, tmp_path_factory.mktemp("models") / "digits", examples=IMAGES[:40])
+
+
 def own(model: nn.Module, *x: np.ndarray) -> np.ndarray:
     """The module's own answer in evaluation mode."""
     training = model.training
@@ -64,8 +74,8 @@ def saved(model, tmp_path, examples, **arguments):
     return load(save(model, tmp_path / "m", examples=examples, **arguments).path)
 
 
-def test_a_network_answers_as_it_does_on_all_digits_for_any_number_of_rows(mlp, tmp_path):
-    with saved(mlp, tmp_path, IMAGES[:8]) as servable:
+def test_a_network_answers_as_it_does_on_all_digits_for_any_number_of_rows(mlp, digits):
+    with load(digits.path) as servable:
         assert str(servable.signatures["serving_default"]) == (
             "serving_default(inputs: FP32 [-1, 64]) -> outputs: FP32 [-1, 10]"
         )
@@ -83,12 +93,11 @@ def test_training_mode_and_statistics_are_left_as_they_were(mlp, tmp_path):
     mlp.train()
 
 
-def test_golden_answers_are_those_of_pytorch_also_for_one_row(mlp, tmp_path):
-    version = save(mlp, tmp_path / "m", examples=IMAGES[:40])
-    records = read_examples(version.path)
+def test_golden_answers_are_those_of_pytorch_also_for_one_row(mlp, digits):
+    records = read_examples(digits.path)
     assert [len(record.inputs["inputs"].array) for record in records] == [32, 8, 1]
     np.testing.assert_array_equal(records[0].outputs["outputs"].array, own(mlp, IMAGES[:32]))
-    assert {"torch", "onnxscript", "onnx", "numpy", "python"} <= set(version.manifest.frameworks)
+    assert {"torch", "onnxscript", "onnx", "numpy", "python"} <= set(digits.manifest.frameworks)
 
 
 def test_nothing_is_printed_or_left_over_and_progress_is_told(mlp, tmp_path, capfd):
@@ -99,8 +108,8 @@ def test_nothing_is_printed_or_left_over_and_progress_is_told(mlp, tmp_path, cap
     assert sorted(path.name for path in version.path.iterdir()) == ["assets.extra", "model.onnx", "servable.json"]
 
 
-def test_the_file_does_not_tell_where_it_was_written(mlp, tmp_path):
-    content = (save(mlp, tmp_path / "m", examples=IMAGES[:2]).path / "model.onnx").read_bytes()
+def test_the_file_does_not_tell_where_it_was_written(digits):
+    content = (digits.path / "model.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path.cwd()).encode() not in content
 
@@ -261,6 +270,28 @@ def test_a_program_in_a_file_is_taken_with_preprocessing_before_it(tmp_path):
     torch.export.save(exported(model), tmp_path / "trained.pt2")
     with saved(str(tmp_path / "trained.pt2"), tmp_path, X, preprocess=torch.abs) as servable:
         np.testing.assert_allclose(servable.predict(-X), own(model, X), atol=1e-6)
+
+
+def test_a_program_in_a_file_is_converted_in_a_child_where_pytorch_is_not_in_use(tmp_path, monkeypatch):
+    model = nn.Sequential(nn.Linear(8, 3)).eval()
+    torch.export.save(exported(model), tmp_path / "trained.pt2")
+    expected = own(model, X)
+    stages: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.delitem(sys.modules, "torch")
+        version = save(tmp_path / "trained.pt2", tmp_path / "m", examples=X, progress=stages.append)
+        assert "torch" not in sys.modules
+    assert stages[1:4] == ["Starting PyTorch", "Tracing the module", "Writing ONNX"]
+    assert "torch" in version.manifest.frameworks
+    records = read_examples(version.path)
+    assert [len(record.inputs["inputs"].array) for record in records] == [4, 1]
+    np.testing.assert_allclose(records[0].outputs["outputs"].array, expected, atol=1e-6)
+
+
+def test_examples_may_be_tensors_with_gradients(tmp_path):
+    x = torch.rand(4, 8, requires_grad=True)
+    with saved(nn.Linear(8, 2), tmp_path, {"input": x}) as servable:
+        assert str(servable.signatures["serving_default"].inputs[0]) == "input: FP32 [-1, 8]"
 
 
 def test_a_program_for_a_fixed_number_of_rows_needs_so_many_examples(tmp_path):

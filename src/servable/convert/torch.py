@@ -10,6 +10,7 @@ import numpy as np
 
 from servable.convert.draft import Draft
 from servable.convert.onnx_file import FILE
+from servable.convert.torch_child import convert_in_child
 from servable.errors import ConversionError, NotFound
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
@@ -55,8 +56,11 @@ def convert(conversion: Conversion) -> Draft:
             equivalent in ONNX; or onnxscript is not installed.
     """
     conversion.allow("onnx", preprocess=True)
+    in_file = isinstance(conversion.model, str | Path)
+    if in_file and conversion.preprocess is None and "torch" not in sys.modules:
+        return convert_in_child(conversion)
     _require_packages()
-    model = _program(conversion.model) if isinstance(conversion.model, str | Path) else conversion.model
+    model = _program(conversion.model) if in_file else conversion.model
     from servable.convert import torch_onnx
     from servable.convert.torch_module import Served
 
@@ -82,8 +86,8 @@ def convert(conversion: Conversion) -> Draft:
 
 def _require_packages() -> None:
     if "tensorflow" in sys.modules and "triton" not in sys.modules:
-        # torch.export would import Triton, and where TensorFlow has been first, its LLVM ends the process. A module that
-        # is None cannot be imported; PyTorch does without, as it does where Triton is not installed.
+        # torch.export would import Triton, and where TensorFlow has been first, its LLVM ends the process. A module
+        # that is None cannot be imported; PyTorch does without, as it does where Triton is not installed.
         sys.modules["triton"] = None  # type: ignore[assignment]
     try:
         import onnxscript  # noqa: F401

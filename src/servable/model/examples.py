@@ -101,9 +101,11 @@ def _name(name: object) -> str:
 
 
 def _array(value: Any) -> NDArray[Any]:
+    if callable(getattr(value, "detach", None)):  # a tensor of PyTorch, which may be on a GPU or know its gradient
+        value = value.detach().cpu()
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InvalidArgument(f"The examples are no array: {error}", hint="rows must have the same length") from None
     if array.dtype.kind == "O" and array.ndim == 0:
         raise InvalidArgument(
