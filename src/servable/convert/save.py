@@ -47,8 +47,9 @@ def save(
 
     Args:
         model: A fitted scikit-learn estimator or pipeline; a Keras model, or the path of a .keras file; a tf.Module, or
-            the path of a SavedModel's folder; the path of an .onnx file, or a ModelProto; or any object with `predict`
-            (see `servable.convert.python_object`).
+            the path of a SavedModel's folder; a PyTorch module or program of torch.export; a JAX function with its
+            parameters; the path of an .onnx or .pt2 file, or a ModelProto; or any object with `predict` (see
+            `servable.convert.python_object`).
         folder: The model's folder, like `models/digits`; it is made if it is not there. Its name is the model's name.
         examples: Real inputs as the model takes them: an array whose first axis counts instances, a dict of arrays, or
             a DataFrame. A handful is best; at most 1024.
@@ -58,7 +59,7 @@ def save(
         format: `onnx`, `saved_model`, `tflite` or `python`. Default: what suits the model best.
         version: The version's number. Default: the highest one there, plus one.
         input_name: What to call the input where the examples are one array. An ONNX model brings its own name.
-        datatype: `FP32` or `FP64`: what numbers become in a scikit-learn model.
+        datatype: `FP32` or `FP64`: what floats become, where the framework computes in either.
         tolerance: By datatype, how far the engine's answers may be from the model's. Stored with the version.
         options: Threads of the engine; stored with the version.
         run: The training run that the model comes from, in your words.

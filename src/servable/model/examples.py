@@ -47,6 +47,13 @@ class Examples:
             return [self]
         return [self._take(slice(start, start + size)) for start in range(0, self.rows, size)]
 
+    def first_row(self) -> list[Examples]:
+        """The first row alone, in a list; none where there are no others, or rows cannot be told.
+
+        It proves a model that was traced with another number of rows.
+        """
+        return [self._take(slice(1))] if self.rows and self.rows > 1 else []
+
     def _take(self, rows: slice) -> Examples:
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         if self.single:
@@ -94,9 +101,11 @@ def _name(name: object) -> str:
 
 
 def _array(value: Any) -> NDArray[Any]:
+    if callable(getattr(value, "detach", None)):  # a tensor of PyTorch, which may be on a GPU or know its gradient
+        value = value.detach().cpu()
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InvalidArgument(f"The examples are no array: {error}", hint="rows must have the same length") from None
     if array.dtype.kind == "O" and array.ndim == 0:
         raise InvalidArgument(
