@@ -159,9 +159,7 @@ def test_versions_in_processes_of_their_own_are_watched(saved: Path, start: Call
 
 
 @pytest.mark.parametrize("rows", [20_000, 400])
-def test_one_large_request_does_not_fill_the_window(
-    rows: int, saved: Path, start: Callable[..., ModelServer]
-) -> None:
+def test_one_large_request_does_not_fill_the_window(rows: int, saved: Path, start: Callable[..., ModelServer]) -> None:
     server = start(skew_sample=1.0)
     with Client(f"grpc://{server.addresses.grpc}") as client:
         client.predict("double", normal(rows, 11))

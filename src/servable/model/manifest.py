@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from servable.errors import InvalidArgument, ManifestError
 from servable.model.signatures import Signature, read_signatures
-from servable.model.statistics import SignatureStatistics
 from servable.model.statistics_json import statistics_from_json, statistics_to_json
 from servable.model.tolerance import Tolerance, tolerance_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from servable.model.statistics import SignatureStatistics
 
 FILE_NAME = "servable.json"
 SCHEMA = 1

@@ -25,8 +25,8 @@ _SMOOTHING = 0.5
 def population_stability_index(expected: ArrayLike, actual: ArrayLike) -> float:
     """The population stability index (PSI) of two histograms over the same bins.
 
-    `PSI = sum over bins of (a - e) * ln(a / e)`, e and a being the shares of a bin. By custom under 0.1 is no shift, over
-    0.2 (or 0.25) a considerable one. Source: N. Siddiqi, Credit Risk Scorecards, Wiley 2006, chapter on validation.
+    `PSI = sum over bins of (a - e) * ln(a / e)`, e and a being the shares of a bin. By custom under 0.1 is no shift,
+    over 0.2 (or 0.25) a considerable one. Source: N. Siddiqi, Credit Risk Scorecards, Wiley 2006.
 
     Empty bins would make it infinite: half a value is added to every bin of both before shares are taken. A bin that is
     empty in both is left out.

@@ -47,8 +47,8 @@ class Feature:
         column: The column of the input, from 0; None where all its values are this feature.
         count: Values that were there.
         missing: Values that were not: NaN, None, an empty text.
-        counts: Values in each bin. Bins are the categories and, last, all others; or, of numbers, up to and with each of
-            `edges` and, last, all above.
+        counts: Values in each bin. Bins are the categories and, last, all others; or, of numbers, up to and with each
+            of `edges` and, last, all above.
         edges: Of numbers: the different deciles, rising.
         categories: The most frequent values first; of numbers, where there are few different ones.
         mean: Of finite numbers; None for texts, and where there are none.

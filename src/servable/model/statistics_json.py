@@ -84,8 +84,5 @@ def _is_finite(value: float) -> bool:
 
 def _categories(values: Any) -> bool:
     return (
-        isinstance(values, list)
-        and len(values) <= MAX_CATEGORIES
-        and all(isinstance(value, str) for value in values)
-        or _numbers(values, MAX_CATEGORIES)
-    )
+        isinstance(values, list) and len(values) <= MAX_CATEGORIES and all(isinstance(value, str) for value in values)
+    ) or _numbers(values, MAX_CATEGORIES)

@@ -225,7 +225,7 @@ def describe_finding(finding: Finding) -> str:
 
 
 def _joined(samples: Iterable[Sample]) -> Iterator[tuple[tuple[str, int, str], dict[str, Tensor]]]:
-    """The samples of a signature in as few calls as their shapes allow: to count many rows costs little more than one."""
+    """The samples of a signature in as few calls as their shapes allow: many rows cost little more than one."""
     groups: dict[Any, list[dict[str, Tensor]]] = {}
     for model, version, signature, named in samples:
         inputs = {tensor[0]: _some_rows(from_named(tensor)) for tensor in named}
@@ -276,5 +276,9 @@ class _Page:
         lines = []
         for name, about in self._METRICS:
             if self._lines[name]:
-                lines += [f"# HELP {name} {about}", f"# TYPE {name} gauge", *(name + line for line in self._lines[name])]
+                lines += [
+                    f"# HELP {name} {about}",
+                    f"# TYPE {name} gauge",
+                    *(name + line for line in self._lines[name]),
+                ]
         return "".join(f"{line}\n" for line in lines)
