@@ -15,6 +15,7 @@ from servable.model.examples import take_examples
 from servable.model.manifest import record_files, write_manifest
 from servable.model.origin import origin_of
 from servable.model.staging import publish, require_free, staging_folder
+from servable.model.tolerance import check_tolerance
 from servable.model.versions import Version, check_number
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def save(
     say = progress or (lambda _: None)
     model_folder = Path(folder).absolute()
     given = take_examples(examples, input_name)
+    limits = check_tolerance(tolerance)
     if version is not None:
         require_free(model_folder, check_number(version))
     with staging_folder(model_folder) as staging:
@@ -95,7 +97,7 @@ def save(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
         )
         say("Checking it against the model's own answers")
-        proven = prove(draft, staging, model_folder.name, tolerance or {}, options or EngineOptions())
+        proven = prove(draft, staging, model_folder.name, limits, options or EngineOptions())
         manifest = replace(
             proven,
             statistics=version_statistics(statistics, draft.examples, proven.signatures),

@@ -64,7 +64,7 @@ def _numbers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         rows = np.array([np.nan if _is_missing(each) else each for each in rows.ravel().tolist()], np.float64).reshape(
             rows.shape
         )
-    if rows.dtype.kind not in "biuf" and rows.dtype.name != "bfloat16":
+    if rows.dtype.kind not in "biufc" and rows.dtype.name != "bfloat16":
         raise TypeError(f"they have dtype {rows.dtype}")
     with np.errstate(over="ignore"):
         return rows.astype(numpy_dtype(spec.datatype)) if spec.datatype in ("FP32", "FP16") else rows

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_SIGNATURES = 64
 _MAX_EDGES = 16
+_MAX_COUNT = 1 << 53  # what a float64 still counts
 
 
 def statistics_to_json(statistics: Mapping[str, SignatureStatistics]) -> dict[str, Any]:
@@ -38,7 +39,9 @@ def statistics_from_json(data: Mapping[str, Any]) -> dict[str, SignatureStatisti
     read = {}
     for name, each in data.items():
         match each:
-            case {"rows": int(rows), "features": list(features)} if rows >= 0 and len(features) <= MAX_FEATURES:
+            case {"rows": int(rows), "features": list(features)} if (
+                0 <= rows <= _MAX_COUNT and len(features) <= MAX_FEATURES
+            ):
                 read[name] = SignatureStatistics(rows, tuple(_feature(feature, name) for feature in features))
             case _:
                 raise ManifestError(f"The statistics of '{name}' need 'rows' and at most {MAX_FEATURES} 'features'")
@@ -52,7 +55,7 @@ def _feature(data: Any, signature: str) -> Feature:
             quantiles, column = data.get("quantiles", []), data.get("column")
             moments = [data.get(key) for key in ("mean", "deviation", "minimum", "maximum")]
             good = (
-                all(type(number) is int and number >= 0 for number in (count, missing, *counts))
+                all(type(number) is int and 0 <= number <= _MAX_COUNT for number in (count, missing, *counts))
                 and (column is None or (type(column) is int and column >= 0))
                 and _numbers(edges, _MAX_EDGES)
                 and edges == sorted(edges)

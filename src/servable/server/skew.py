@@ -71,7 +71,8 @@ class Window:
         self._ends = np.cumsum(sizes)
         self._blocks: deque[NDArray[np.int64]] = deque(maxlen=BLOCKS)
         self._block_rows: deque[int] = deque(maxlen=BLOCKS)
-        self._skewed: frozenset[int] = frozenset()
+        self._found: list[Finding] = []
+        self._is_counted = True
 
     @property
     def rows(self) -> int:
@@ -84,6 +85,7 @@ class Window:
             self._blocks.append(np.zeros(int(self._ends[-1]), np.int64))
             self._block_rows.append(0)
         block = self._blocks[-1]
+        self._is_counted = False
         self._block_rows[-1] += max((tensor.shape[0] if tensor.shape else 1 for tensor in inputs.values()), default=0)
         for feature, bins, end in zip(self._reference.features, self._bins, self._ends, strict=True):
             if feature.input in inputs:
@@ -93,20 +95,22 @@ class Window:
 
     def findings(self, threshold: float) -> list[Finding]:
         """One for each feature; none before there are 300 rows."""
-        if self.rows < MIN_LIVE_ROWS:
-            return []
+        if self._is_counted or self.rows < MIN_LIVE_ROWS:
+            return self._found
+        skewed = [each.skewed for each in self._found] or [False] * len(self._bins)
         total = np.sum(self._blocks, axis=0)
         parts = np.split(total, self._ends[:-1])
-        pairs = enumerate(zip(self._reference.features, parts, strict=True))
-        found = [self._finding(place, feature, counts.tolist(), threshold) for place, (feature, counts) in pairs]
-        self._skewed = frozenset(place for place, finding in enumerate(found) if finding.skewed)
-        return found
+        self._found = [
+            self._finding(feature, counts.tolist(), threshold * (_CALM if was_skewed else 1.0))
+            for feature, counts, was_skewed in zip(self._reference.features, parts, skewed, strict=True)
+        ]
+        self._is_counted = True
+        return self._found
 
-    def _finding(self, place: int, feature: Feature, counts: Sequence[int], threshold: float) -> Finding:
+    def _finding(self, feature: Feature, counts: Sequence[int], threshold: float) -> Finding:
         *present, missing = counts
         psi = feature_psi(feature, present, missing)
-        limit = threshold * (_CALM if place in self._skewed else 1.0)
-        skewed = is_skewed(feature, psi, self._reference.rows, self.rows, limit)
+        skewed = is_skewed(feature, psi, self._reference.rows, self.rows, threshold)
         return Finding(feature, psi, missing / max(sum(counts), 1), skewed)
 
 
@@ -141,6 +145,7 @@ class SkewMonitor:
         self._lock = threading.Lock()
         self._watched: dict[Key, tuple[Loaded, dict[str, Window]]] = {}
         self._warned: dict[tuple[str, int, str], frozenset[str]] = {}
+        self._is_shown = False
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -154,6 +159,7 @@ class SkewMonitor:
                     self._watched[key] = known
                 elif references := _references(each):
                     self._watched[key] = (each, {name: Window(reference) for name, reference in references.items()})
+            self._is_shown = False
             self._warned = {at: names for at, names in self._warned.items() if at[:2] in self._watched}
             if self._thread is None and self._watched and not self._ending.is_set():
                 self._thread = threading.Thread(target=self._run, name="servable-skew", daemon=True)
@@ -169,12 +175,14 @@ class SkewMonitor:
         """Takes what was kept, counts it, and says what was found."""
         samples = self._take()
         with self._lock:
+            if self._is_shown and not samples:
+                return
             for (model, version, signature), inputs in _joined(samples):
                 _, windows = self._watched.get((model, version), (None, {}))
                 if signature in windows:
                     windows[signature].add(inputs)
-            page = self._page()
-        self._show(page)
+            self._show(self._page())
+            self._is_shown = True
 
     def _run(self) -> None:
         while not self._ending.wait(INTERVAL_S):
@@ -229,12 +237,12 @@ def _joined(samples: Iterable[Sample]) -> Iterator[tuple[tuple[str, int, str], d
     groups: dict[Any, list[dict[str, Tensor]]] = {}
     for model, version, signature, named in samples:
         inputs = {tensor[0]: _some_rows(from_named(tensor)) for tensor in named}
-        shapes = tuple((name, tensor.shape[1:] if tensor.shape else None) for name, tensor in inputs.items())
-        groups.setdefault((model, version, signature, shapes), []).append(inputs)
-    for (model, version, signature, shapes), calls in groups.items():
+        kinds = tuple((name, tensor.datatype, tensor.shape[1:]) for name, tensor in inputs.items())
+        groups.setdefault((model, version, signature, kinds), []).append(inputs)
+    for (model, version, signature, kinds), calls in groups.items():
         joined = {
             name: Tensor(calls[0][name].datatype, np.concatenate([_at_least_a_row(call[name]) for call in calls]))
-            for name, _ in shapes
+            for name, *_ in kinds
         }
         yield (model, version, signature), joined
 
