@@ -143,6 +143,22 @@ def test_a_model_can_be_left_out(saved: Path, start: Callable[..., ModelServer])
     assert metric(server, "servable_skew_rows", model="double") == 0
 
 
+def test_to_watch_begins_and_ends_while_the_version_serves(saved: Path, start: Callable[..., ModelServer]) -> None:
+    settings = saved / "double" / "servable.toml"
+    settings.write_text("skew_sample = 0")
+    server = start()
+    send(server, normal(400, 12))
+    settings.write_text("skew_sample = 1.0")
+    server.look_at_once()
+    send(server, normal(400, 12))
+    assert eventually(lambda: rows_seen(server) == 400)
+    settings.write_text("skew_sample = 0.0")
+    server.look_at_once()
+    send(server, normal(400, 12))
+    server._skew.look()
+    assert rows_seen(server) == 400
+
+
 def test_versions_without_enough_statistics_are_not_watched(models: Path, start: Callable[..., ModelServer]) -> None:
     publish_onnx(models / "plain", 1, double())
     save(double(), models / "double", examples=normal(8, 0))
