@@ -27,7 +27,7 @@ def bind(x: Any, signature: Signature) -> dict[str, Tensor]:
         InvalidArgument: Wrong input names, datatypes or shapes.
 
     Example:
-        >>> from servable.model.signatures import TensorSpec
+        >>> from servable.model.signatures import Signature, TensorSpec
         >>> bind([[1, 2]], Signature("serving_default", (TensorSpec("x", "FP32", (-1, 2)),), ()))["x"].array
         array([[1., 2.]], dtype=float32)
     """

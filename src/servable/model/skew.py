@@ -39,7 +39,7 @@ def population_stability_index(expected: ArrayLike, actual: ArrayLike) -> float:
         >>> population_stability_index([100, 100], [100, 100])
         0.0
         >>> round(population_stability_index([900, 100], [100, 900]), 2)
-        3.51
+        3.5
     """
     e, a = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     used = (e > 0) | (a > 0)
