@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,6 +137,15 @@ def test_files_that_cannot_be_read_are_refused(
     assert result.exit_code == 1
     assert "error: " in result.stderr
     assert "fault of servable" not in result.stderr
+
+
+def test_a_version_that_fails_its_golden_examples_can_be_looked_at(diff: Callable[..., Any], tmp_path: Path) -> None:
+    broken = shutil.copytree(save(constant(1.0), tmp_path / "m", examples=X).path, tmp_path / "copy" / "1")
+    (broken / "servable.json").unlink()
+    (broken / "model.onnx").write_bytes(constant(4.0).SerializeToString())
+    result = diff("m/1", broken)
+    assert result.exit_code == 1
+    assert "3 (100.00%)" in result.stdout
 
 
 def test_versions_of_other_shapes_are_told_apart(diff: Callable[..., Any]) -> None:

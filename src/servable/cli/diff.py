@@ -50,6 +50,7 @@ def diff(*, first: str, second: str, models: str, tolerance: str | None, as_json
     from servable.cli.version_folder import version_folder
     from servable.engines.load import load_version
     from servable.engines.native import unload
+    from servable.engines.options import EngineOptions
     from servable.model.difference import Differences
 
     folders = [version_folder(name, models) for name in (first, second)]
@@ -57,7 +58,8 @@ def diff(*, first: str, second: str, models: str, tolerance: str | None, as_json
     with ExitStack() as stack:
         versions = []
         for folder in folders:
-            versions.append(load_version(folder))
+            # A version that fails its golden examples is the one to look at.
+            versions.append(load_version(folder, EngineOptions(warm_up_iterations=0)))
             stack.callback(unload, versions[-1].servable)
         if limits is None:
             limits = dict(versions[0].manifest.tolerance) if versions[0].manifest else {}
