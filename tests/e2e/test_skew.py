@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from servable.cli import main
 from servable.client import Client
 from servable.convert.save import save
-from servable.server.skew import BLOCK_ROWS, BLOCKS
+from servable.server.skew_window import BLOCK_ROWS, BLOCKS
 from servers import eventually, metric
 from tiny_models import double, echo_text
 from version_folders import publish_onnx

@@ -102,6 +102,11 @@ def test_the_columns_of_a_table_are_the_inputs(tmp_path):
         assert servable.predict(pd.DataFrame({"b": [1, 2], "a": [3, None]})).tolist() == pytest.approx(
             [4, np.nan], nan_ok=True
         )
+        nullable = pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": pd.array([2, 3], "Int64")})
+        assert servable.predict(nullable).tolist() == pytest.approx([3, np.nan], nan_ok=True)
+        for column, message in (([1, "x"], "more than numbers"), ([[1], [1, 2]], "Input 'a'")):
+            with pytest.raises(InvalidArgument, match=message):
+                servable.predict(pd.DataFrame({"a": column, "b": [1, 2]}))
         with pytest.raises(InvalidArgument, match="given a, b, label"):
             servable.predict(pd.DataFrame({"a": ones, "b": ones, "label": ones}))
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from servable.errors import InvalidArgument
+from servable.model.reference_inputs import is_missing
 from servable.wire.tensors import BYTES, Tensor, as_tensor
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from servable.model.signatures import Signature, TensorSpec
 
 
@@ -60,14 +63,22 @@ def _column(column: Any, spec: TensorSpec) -> Tensor:
     """A column as `[rows]`, or `[rows, 1]` where the input has it so."""
     array = np.asarray(column)
     if spec.datatype != BYTES and array.dtype.kind == "O":
-        try:
-            array = array.astype(np.float64)  # numbers with None between them
-        except (TypeError, ValueError):
-            raise InvalidArgument(f"Input '{spec.name}': the column holds more than numbers") from None
+        array = _numbers(array, spec)
     tensor = _tensor(array, spec)
     if spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] in (1, -1) and tensor.array.ndim == 1:
         return Tensor(tensor.datatype, tensor.array.reshape(-1, 1))
     return tensor
+
+
+def _numbers(column: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """A column of numbers, of which some may be missing; or of lists of one length."""
+    try:
+        array = np.array([np.nan if is_missing(each) else each for each in column.tolist()])
+    except ValueError as error:
+        raise InvalidArgument(f"Input '{spec.name}': {error}") from None
+    if array.dtype.kind not in "biufc":
+        raise InvalidArgument(f"Input '{spec.name}': the column holds more than numbers")
+    return array
 
 
 def _tensor(value: Any, spec: TensorSpec) -> Tensor:

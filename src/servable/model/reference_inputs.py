@@ -61,7 +61,7 @@ def _tensor(value: Any, spec: TensorSpec) -> Tensor:
 def _numbers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """Rounded as the model's input rounds them, so that equal values of requests are equal here too."""
     if rows.dtype.kind == "O":
-        rows = np.array([np.nan if _is_missing(each) else each for each in rows.ravel().tolist()], np.float64).reshape(
+        rows = np.array([np.nan if is_missing(each) else each for each in rows.ravel().tolist()], np.float64).reshape(
             rows.shape
         )
     if rows.dtype.kind not in "biufc" and rows.dtype.name != "bfloat16":
@@ -81,11 +81,11 @@ def _octets(element: Any) -> bytes:
         return element
     if isinstance(element, str):
         return element.encode(errors="replace")
-    if _is_missing(element):
+    if is_missing(element):
         return b""
     raise TypeError(f"found {type(element).__name__}")
 
 
-def _is_missing(element: Any) -> bool:
-    """None, NaN, and pandas' NA, which is not even equal to itself."""
+def is_missing(element: Any) -> bool:
+    """Whether an element of a column stands for no value: None, NaN, and the NA of pandas."""
     return element is None or type(element).__name__ == "NAType" or (isinstance(element, float) and element != element)  # noqa: PLR0124
