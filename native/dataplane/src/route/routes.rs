@@ -30,7 +30,6 @@ pub struct Version {
 }
 
 /// The inputs of some requests are kept.
-#[derive(Clone)]
 struct Watched {
     share: Share,
     skew: Arc<Skew>,
