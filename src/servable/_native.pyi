@@ -96,6 +96,13 @@ class Server:
 
         Empty after `timeout` seconds, None once the server has stopped. Lets go of the GIL.
         """
+    def take_inputs(self, /) -> list[tuple[str, int, str, list[_NamedTensor]]]:
+        """Model, version, signature and inputs of the requests that were kept since the last call.
+
+        Those of versions whose `skew_sample` in the snapshot is over 0; see `native/dataplane/src/skew.rs`.
+        """
+    def set_skew_metrics(self, page: str, /) -> None:
+        """What the page of metrics says of them from now on."""
     def usage(self, /) -> str:
         """JSON: for each model that answers `{"idle_s": 1.5, "in_flight": 0}`; null where it was not used yet."""
     def metrics(self, /) -> str:

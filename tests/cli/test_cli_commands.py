@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NAMES = ["serve", "status", "predict", "rollback", "pin", "doctor", "config"]
+NAMES = ["serve", "status", "predict", "rollback", "pin", "check", "diff", "doctor", "config"]
 
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

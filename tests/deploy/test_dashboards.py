@@ -9,12 +9,15 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import numpy as np
 import promql_parser
 import pytest
 import yaml
 from container import ROOT, status
 
 import tiny_models
+from servable.client import Client
+from servable.convert.save import save
 from servable.lifecycle import State
 from servers import eventually, metric
 from version_folders import publish_onnx
@@ -82,11 +85,18 @@ def selectors(query: str) -> list[Any]:
 
 
 @pytest.fixture
-def page(start: Callable[..., ModelServer], models: Path) -> Page:
+def page(start: Callable[..., ModelServer], models: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """The metrics page of a server that has answered and refused: name -> label -> its values."""
+    monkeypatch.setattr("servable.server.skew.INTERVAL_S", 0.05)
     publish_onnx(models / "doubled", 1, tiny_models.double())
-    server = start(max_body_size=1000, batch="on")
+    rows = np.random.default_rng(0).random((400, 2)).astype(np.float32)
+    save(tiny_models.double(), models / "watched", examples=rows[:8], statistics=rows)
+    server = start(max_body_size=1000, batch="on", skew_sample=1.0)
     url = f"http://{server.addresses.rest}"
+    with Client(f"grpc://{server.addresses.grpc}") as client:
+        for part in np.split(rows, 100):
+            client.predict("watched", part)
+    assert eventually(lambda: "servable_feature_psi{" in server.metrics())
     predict = f"{url}/v1/models/doubled:predict"
     urllib.request.urlopen(predict, b'{"instances": [[1, 2]]}', timeout=20).close()
     with pytest.raises(urllib.error.HTTPError) as refused:

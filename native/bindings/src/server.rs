@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dataplane::skew::InputSample;
 use dataplane::{Code, Error, listen};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::errors::{from_python, to_python};
 use crate::servable::{Servable, parse};
+use crate::tensors;
 
 /// Sockets and routing.
 #[pyclass(frozen, module = "servable._native")]
@@ -97,6 +99,16 @@ impl Server {
         Ok(py.detach(|| server.wait_demand(timeout)))
     }
 
+    fn take_inputs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        self.get()?.take_inputs().iter().map(|sample| sample_tuple(py, sample)).collect()
+    }
+
+    #[pyo3(signature = (page, /))]
+    fn set_skew_metrics(&self, page: String) -> PyResult<()> {
+        self.get()?.set_skew_metrics(page);
+        Ok(())
+    }
+
     fn usage(&self) -> PyResult<String> {
         Ok(self.get()?.usage())
     }
@@ -104,6 +116,12 @@ impl Server {
     fn metrics(&self) -> PyResult<String> {
         Ok(self.get()?.metrics())
     }
+}
+
+fn sample_tuple<'py>(py: Python<'py>, sample: &InputSample) -> PyResult<Bound<'py, PyTuple>> {
+    let named = sample.signature.inputs.iter().zip(&sample.inputs);
+    let inputs = named.map(|(spec, tensor)| tensors::to_tuple(py, &spec.name, tensor)).collect::<PyResult<Vec<_>>>()?;
+    (&*sample.model, sample.version, sample.signature.name.as_str(), inputs).into_pyobject(py)
 }
 
 fn warn_handler(function: Py<PyAny>) -> listen::Warn {

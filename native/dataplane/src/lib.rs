@@ -15,7 +15,9 @@ pub mod metrics;
 pub mod priority;
 pub mod request_log;
 pub mod route;
+pub mod sampling;
 pub mod servable;
+pub mod skew;
 pub mod wire;
 
 pub use error::{Code, Error, Result};

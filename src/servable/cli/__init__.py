@@ -11,8 +11,8 @@ import click
 from servable.cli.commands import Commands
 
 _COMMANDS = (
-    "serve", "status", "predict", "upload", "load", "unload", "remove", "rollback", "pin", "replay", "token", "doctor",
-    "config",
+    "serve", "status", "predict", "upload", "load", "unload", "remove", "rollback", "pin", "check", "diff", "replay",
+    "token", "doctor", "config",
 )  # fmt: skip
 _EPILOG = """\
 \b

@@ -12,6 +12,8 @@ from servable.settings.kinds import BOOL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from servable.model.tolerance import Tolerance
+
     Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 MODELS_VARIABLE = "SERVABLE_MODELS"
@@ -71,6 +73,35 @@ class SettingsCommand(click.Command):
         for section, records in sections.items():
             with formatter.section(section):
                 formatter.write_dl(records)
+
+
+def tolerance_option(command: Decorated) -> Decorated:
+    """`--tolerance`, for commands that compare answers; see `read_tolerance`."""
+    return click.option(
+        "--tolerance",
+        metavar="ABS[,REL]",
+        help="How far numbers may be apart. [what the version's manifest says, else by datatype]",
+    )(command)
+
+
+def read_tolerance(text: str | None) -> dict[str, Tolerance] | None:
+    """The tolerance of every datatype of floating point; None where nothing is said.
+
+    Raises:
+        BadParameter: It is not one or two numbers.
+    """
+    from servable.model.tolerance import DEFAULTS, Tolerance
+
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2 or not all(0 <= number < float("inf") for number in numbers):
+        raise click.BadParameter(f"{text!r} is not one or two numbers", param_hint="--tolerance")
+    absolute, relative = numbers[0], numbers[1] if len(numbers) == 2 else 0.0
+    return dict.fromkeys(DEFAULTS, Tolerance(absolute, relative))
 
 
 def credentials_options(command: Decorated) -> Decorated:

@@ -59,7 +59,8 @@ def predict(
     \b
     FILE, or standard input for -, is one of
       JSON   {"instances": [...]} or {"inputs": ...} of TensorFlow Serving, or a plain list of instances
-      npy    an array of numpy
+      JSONL  an instance on each line; the name ends in .jsonl
+      npy    an array of numpy; npz: arrays that are named like the inputs
       CSV    a row for each instance; columns named like the inputs go there, else all go to the only input
       image  PNG or JPEG, brought to the size that the model wants (needs servable[image])
 

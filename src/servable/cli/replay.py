@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from servable.cli.options import credentials_options, models_option
+from servable.cli.options import credentials_options, models_option, read_tolerance, tolerance_option
 from servable.cli.output import say, write_json
 from servable.cli.replay_report import as_json_value, show
 
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME", help="The model whose records are run. [the one in the log]")
 @models_option
 @click.option("--server", metavar="URL", help="Ask this running server, not the version's files.")
-@click.option(
-    "--tolerance",
-    metavar="ABS[,REL]",
-    help="How far numbers may be apart. [what the version's manifest says, else by datatype]",
-)
+@tolerance_option
 @click.option(
     "--max-slowdown",
     type=click.FloatRange(0, min_open=True),
@@ -74,7 +70,7 @@ def replay(*, log: str, keep: int | None, output: str | None, as_json: bool, **o
         raise click.UsageError("--against is missing: the version to try")
     if options["max_slowdown"] is not None and options["baseline"] is None:
         raise click.UsageError("--max-slowdown needs --baseline: a log holds no times")
-    tolerance = _tolerance(options["tolerance"])
+    tolerance = read_tolerance(options["tolerance"])
     with ExitStack() as stack:
         found = _replay(stack, log, options, tolerance)
     slow = options["max_slowdown"] is not None and (found.slowdown or 0) > options["max_slowdown"]
@@ -172,21 +168,6 @@ def _asking(stack: ExitStack, version: str, model: str, options: dict[str, Any])
         }
 
     return run
-
-
-def _tolerance(text: str | None) -> dict[str, Tolerance] | None:
-    from servable.model.tolerance import DEFAULTS, Tolerance
-
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 2 or not all(0 <= number < float("inf") for number in numbers):
-        raise click.BadParameter(f"{text!r} is not one or two numbers", param_hint="--tolerance")
-    absolute, relative = numbers[0], numbers[1] if len(numbers) == 2 else 0.0
-    return dict.fromkeys(DEFAULTS, Tolerance(absolute, relative))
 
 
 def _keep(log: str, model: str | None, count: int, output: Path) -> None:

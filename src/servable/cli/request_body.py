@@ -50,6 +50,31 @@ def read_body(content: bytes) -> Body:
         raise InvalidArgument(f"This is not JSON: {error}", hint=f"write {_FORMS}") from None
 
 
+def read_lines(content: bytes) -> Body:
+    r"""Reads JSON lines: an instance on each.
+
+    Raises:
+        InvalidArgument: A line is not JSON; says which.
+
+    Example:
+        >>> read_lines(b'{"a": 1, "b": 2}\n{"a": 3, "b": 4}').x
+        {'a': [1, 3], 'b': [2, 4]}
+    """
+    rows: list[Any] = []
+    number = 0
+    try:
+        for line in content.decode("utf-8-sig").split("\n"):
+            number += 1
+            if line.strip():
+                rows.append(json.loads(line))
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"The JSON is not UTF-8: {error.reason} at byte {error.start}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InvalidArgument(f"Line {number} is not JSON: {reason}", hint="write an instance on each line") from None
+    return Body(_columns(rows), rows=True)
+
+
 def _body(value: Any) -> Body:
     match value:
         case list():

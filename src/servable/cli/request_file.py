@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from servable.cli.request_body import Body
     from servable.model.signatures import Signature, TensorSpec
 
 LARGEST_FILE = 1 << 30
 _NPY = b"\x93NUMPY"
+_NPZ = b"PK\x03\x04"
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _NAMED_IMAGES = (".png", ".jpg", ".jpeg")
 
@@ -93,18 +96,37 @@ def to_request(name: str, content: bytes, reading: Reading) -> Request:
     """
     if content.startswith(_NPY):
         return _array_request(_read_npy(name, content), reading)
+    if content.startswith(_NPZ):
+        return _arrays_request(_read_npz(name, content), reading)
     if content.startswith(_IMAGES) or name.lower().endswith(_NAMED_IMAGES):
         return _image_request(name, content, reading)
+    from servable.cli.request_body import read_body, read_lines
+
     # A number or a quoted word may begin both; of the two only JSON begins with a bracket.
+    if name.lower().endswith((".jsonl", ".ndjson")):
+        return _json_request(read_lines(content), reading)
     looks_like_json = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
     if name.lower().endswith(".json") or (looks_like_json and not name.lower().endswith(".csv")):
-        return _json_request(content, reading)
+        return _json_request(read_body(content), reading)
     return _csv_request(name, content, reading)
 
 
 def _array_request(array: NDArray[Any], reading: Reading) -> Request:
     signature = reading.choose(None)
     return Request({_input(signature, reading.input_name).name: array}, signature.name)
+
+
+def _arrays_request(arrays: dict[str, NDArray[Any]], reading: Reading) -> Request:
+    """An archive of numpy: its arrays are called like the inputs; a single one is for the only input."""
+    signature = reading.choose(None)
+    if reading.input_name is None and {spec.name for spec in signature.inputs} == set(arrays):
+        return Request(dict(arrays), signature.name)
+    if len(arrays) != 1:
+        raise InvalidArgument(
+            f"The file holds the arrays {', '.join(arrays)}",
+            hint=f"the inputs are {', '.join(spec.name for spec in signature.inputs)}",
+        )
+    return Request({_input(signature, reading.input_name).name: next(iter(arrays.values()))}, signature.name)
 
 
 def _image_request(name: str, content: bytes, reading: Reading) -> Request:
@@ -116,10 +138,7 @@ def _image_request(name: str, content: bytes, reading: Reading) -> Request:
     return Request({spec.name: array}, signature.name, notes=(f"{name}: {note}",))
 
 
-def _json_request(content: bytes, reading: Reading) -> Request:
-    from servable.cli.request_body import read_body
-
-    body = read_body(content)
+def _json_request(body: Body, reading: Reading) -> Request:
     signature = reading.choose(body.signature)
     if isinstance(body.x, dict):
         return Request(body.x, signature.name, rows=body.rows)
@@ -152,6 +171,21 @@ def _read_npy(name: str, content: bytes) -> NDArray[Any]:
     except (ValueError, EOFError, MemoryError) as error:
         raise InvalidArgument(f"{name} is not an array of numpy: {error}") from None
     return array
+
+
+def _read_npz(name: str, content: bytes) -> dict[str, NDArray[Any]]:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST_FILE:
+                raise ResourceExhausted(f"{name} is larger than {LARGEST_FILE >> 20} MiB", hint="send it in parts")
+            return {
+                entry.filename.removesuffix(".npy"): _read_npy(name, archive.read(entry))
+                for entry in archive.infolist()
+            }
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise InvalidArgument(f"{name} is not an archive of numpy: {error}") from None
 
 
 def _input(signature: Signature, name: str | None) -> TensorSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +12,7 @@ import click
 from servable.cli.metrics_page import samples
 from servable.cli.options import DEFAULT_URL, URL_VARIABLE, credentials_options, json_option, timeout_option
 from servable.cli.output import columns, size_text, write, write_json
+from servable.cli.skew_status import FeatureSkew, skew_note, skew_of
 from servable.errors import InvalidArgument, NotFound
 from servable.lifecycle.eviction import eviction_text
 
@@ -30,6 +31,7 @@ class _Version:
     message: str
     memory_bytes: int | None
     requests: int
+    skew: list[FeatureSkew] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def status(
 ) -> None:
     """Show what a running server serves.
 
-    A line for each version: its state, memory, answered requests, and what went wrong with it.
+    A line for each version: its state, memory, answered requests, and what went wrong with it. The skew of inputs
+    against those of the training is in --json for every feature, in the table where it is over skew_threshold.
 
     URL is the address of its REST port; by default SERVABLE_URL, else http://127.0.0.1:8501.
 
@@ -114,6 +117,7 @@ def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
     evicted = any(labels.get("model") == model for labels, _ in samples(page, "servable_model_evicted"))
     uses = samples(page, "servable_model_last_use_timestamp_seconds")
     last_use = next((value for labels, value in uses if labels.get("model") == model), None)
+    skew = skew_of(page)
     note = eviction_text(None if last_use is None else max(time.time() - last_use, 0.0)) if evicted else ""
     return [
         _Version(
@@ -123,6 +127,7 @@ def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
             message=note if note and each.state == "START" else each.message,
             memory_bytes=memory.get(str(each.version)),
             requests=requests[str(each.version)],
+            skew=skew.get((model, str(each.version)), []),
         )
         for each in found
     ]
@@ -130,7 +135,11 @@ def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
 
 def _rows(found: _Status) -> list[tuple[str, ...]]:
     return [
-        (model, str(each.version), each.state, size_text(each.memory_bytes), str(each.requests), each.message)
+        (model, str(each.version), each.state, size_text(each.memory_bytes), str(each.requests), _note(each))
         for model, versions in found.models.items()
         for each in versions
     ]
+
+
+def _note(version: _Version) -> str:
+    return "; ".join(filter(None, (version.message, skew_note(version.skew))))

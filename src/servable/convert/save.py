@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from servable.convert.conversion import Conversion
 from servable.convert.converters import converter_of
 from servable.convert.proof import prove
+from servable.convert.statistics import version_statistics
 from servable.engines.options import EngineOptions
 from servable.model.examples import take_examples
 from servable.model.manifest import record_files, write_manifest
 from servable.model.origin import origin_of
 from servable.model.staging import publish, require_free, staging_folder
+from servable.model.tolerance import check_tolerance
 from servable.model.versions import Version, check_number
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def save(
     input_name: str = "inputs",
     datatype: str = "FP32",
     tolerance: Mapping[str, Tolerance] | None = None,
+    statistics: Any = None,
     options: EngineOptions | None = None,
     run: str | None = None,
     parent_version: int | None = None,
@@ -61,6 +64,9 @@ def save(
         input_name: What to call the input where the examples are one array. An ONNX model brings its own name.
         datatype: `FP32` or `FP64`: what floats become, where the framework computes in either.
         tolerance: By datatype, how far the engine's answers may be from the model's. Stored with the version.
+        statistics: Training inputs, in the form of the examples, as many rows as you like. What they look like (feature
+            by feature: range, deciles, categories, missing values) is stored with the version, and a server tells when
+            requests look otherwise. Default: the examples, which are too few for that.
         options: Threads of the engine; stored with the version.
         run: The training run that the model comes from, in your words.
         parent_version: The version that it was trained on from.
@@ -84,6 +90,7 @@ def save(
     say = progress or (lambda _: None)
     model_folder = Path(folder).absolute()
     given = take_examples(examples, input_name)
+    limits = check_tolerance(tolerance)
     if version is not None:
         require_free(model_folder, check_number(version))
     with staging_folder(model_folder) as staging:
@@ -92,8 +99,10 @@ def save(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
         )
         say("Checking it against the model's own answers")
+        proven = prove(draft, staging, model_folder.name, limits, options or EngineOptions())
         manifest = replace(
-            prove(draft, staging, model_folder.name, tolerance or {}, options or EngineOptions()),
+            proven,
+            statistics=version_statistics(statistics, draft.examples, proven.signatures),
             origin=origin_of(run, parent_version),
             files=record_files(staging),
         )

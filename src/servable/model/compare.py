@@ -122,7 +122,7 @@ def _difference(name: str, got: Tensor, want: Tensor, limit: Tolerance) -> Diffe
     if got.shape != want.shape:
         problem = f"has shape {list(got.shape)} instead of {list(want.shape)}"
         return Difference(name, want.datatype, problem=problem)
-    absolute, outside = _apart(got, want, limit)
+    absolute, outside = distances(got, want, limit)
     if not absolute.size:
         return Difference(name, want.datatype)
     return Difference(
@@ -136,8 +136,11 @@ def _difference(name: str, got: Tensor, want: Tensor, limit: Tolerance) -> Diffe
     )
 
 
-def _apart(got: Tensor, want: Tensor, limit: Tolerance) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Absolute differences, and which of them are outside the tolerance."""
+def distances(got: Tensor, want: Tensor, limit: Tolerance) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How far apart two tensors of one datatype and shape are: `|a - b|`, and where it is outside the tolerance.
+
+    Infinite where only one of the two is a finite number; 0 for strings, which are outside where they differ.
+    """
     if got.datatype == BYTES:
         outside = np.asarray(got.array != want.array, np.bool_)
         return np.zeros(outside.shape), outside

@@ -33,6 +33,9 @@ _CONVERT = {
 }
 _MAX_LISTED = 8
 
+ENGINES = tuple(_ENGINES.values())
+"""The names of all engines."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -88,6 +91,23 @@ def detect_format(folder: Path, *, prefer_tflite: bool = False) -> Format:
     for name, file in found.items():
         return format_of(name, file)
     raise InvalidArgument(f"No model in {folder}: {_describe(names)}", hint=_hint(names))
+
+
+def format_for_engine(folder: Path, engine: str) -> Format:
+    """The model in a folder that an engine runs, where there may be others beside it.
+
+    Raises:
+        NotFound: The folder is not there.
+        InvalidArgument: There is none for this engine, or more than one.
+    """
+    names = _file_names(folder)
+    found = [(form, name) for name in names if (form := _NAMES.get(name)) and _ENGINES[form] == engine]
+    if not found and engine == "onnx":
+        found = [("onnx", name) for name in names if name.endswith(".onnx")]
+    if len(found) == 1:
+        return format_of(*found[0])
+    what = f"{len(found)} models" if found else "no model"
+    raise InvalidArgument(f"{folder} holds {what} for the engine {engine}: {_describe(names)}")
 
 
 def holds_model(folder: Path) -> bool:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from servable.engines.load import Loaded, load_version
 from servable.engines.native import run, unload
 from servable.errors import FailedPrecondition, InvalidArgument
+from servable.model.bind import bind
 from servable.model.signatures import Signature, find_signature
 from servable.model.versions import find_version
-from servable.wire.tensors import Tensor, as_tensor
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from concurrent.futures import Future
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from servable.engines.options import EngineOptions
     from servable.model.signatures import TensorSpec
+
+    Answer = NDArray[Any] | dict[str, NDArray[Any]]
+
+# Batches that wait for a thread: one is there when it is done with the last one, although the caller is slow.
+_AHEAD = 2
 
 
 def load(path: str | os.PathLike[str], options: EngineOptions | None = None) -> Servable:
@@ -60,16 +67,17 @@ class Servable:
 
     def predict(
         self,
-        x: ArrayLike | Mapping[str, ArrayLike],
+        x: Any,
         *,
         signature: str | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
-    ) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    ) -> Answer:
         """Runs the model once on a batch.
 
         Args:
-            x: One array where the signature has one input; else a dict of arrays by input name.
+            x: One array where the signature has one input; else a dict of arrays by input name, or a DataFrame with
+                these columns. A DataFrame for a signature of one input is the columns of that.
             signature: Name of the signature. Default: `serving_default`.
             outputs: Names of the wanted outputs. Default: all.
             timeout: In seconds. Default: no limit.
@@ -88,11 +96,52 @@ class Servable:
         if loaded is None:
             raise FailedPrecondition(f"{self!r} is closed")
         wanted = find_signature(loaded.signatures, signature)
-        inputs = {spec.name: _tensor(value, spec) for spec, value in _bind(x, wanted)}
-        answer = run(loaded.servable, wanted.name, inputs, outputs or (), timeout)
+        answer = run(loaded.servable, wanted.name, bind(x, wanted), outputs or (), timeout)
         arrays = {name: tensor.array.copy() for name, tensor in answer.items()}
         single = len(wanted.outputs) == 1 or (outputs is not None and len(outputs) == 1)
         return next(iter(arrays.values())) if single else arrays
+
+    def predict_batches(
+        self,
+        batches: Iterable[Any],
+        *,
+        signature: str | None = None,
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        threads: int | None = None,
+    ) -> Generator[Answer, None, None]:
+        """Runs the model on one batch after the other, on several threads at once.
+
+        No more batches are taken than are needed to keep the threads busy, so an endless iterator is fine. To stop
+        early is too: what runs is finished, what waits is given up.
+
+        Args:
+            batches: Each as `predict` takes it. They are taken on the caller's thread.
+            signature: As for `predict`.
+            outputs: As for `predict`.
+            timeout: For each batch, in seconds. Default: no limit.
+            threads: How many run at once. Default: one a core.
+
+        Yields:
+            The answers, as of `predict`, in the order of the batches.
+
+        Raises:
+            InvalidArgument: As `predict`, in the place of that answer; or `threads` is below 1.
+            ServableError: As `predict`, in the place of that answer.
+
+        Example:
+            >>> with load("models/digits") as digits:  # doctest: +SKIP
+            ...     for answer in digits.predict_batches(np.array_split(x, 100)):
+            ...         print(answer["label"])
+        """
+        count = (os.cpu_count() or 1) if threads is None else threads
+        if count < 1:
+            raise InvalidArgument(f"threads must be at least 1, not {count}")
+
+        def ask(batch: Any) -> Answer:
+            return self.predict(batch, signature=signature, outputs=outputs, timeout=timeout)
+
+        return _in_order(ask, batches, count)
 
     def close(self) -> None:
         """Unloads the version and gives its memory back. Calls that run are finished first. May be called twice."""
@@ -108,24 +157,41 @@ class Servable:
 
     def __repr__(self) -> str:
         state = " (closed)" if self._loaded is None else ""
-        lines = "".join(f"\n  {signature}" for signature in self.signatures.values())
+        lines = "".join(map(_describe, self.signatures.values()))
         return f"Servable {self.path.parent.name}/{self.path.name}{state}{lines}"
 
 
-def _bind(x: ArrayLike | Mapping[str, ArrayLike], signature: Signature) -> list[tuple[TensorSpec, ArrayLike]]:
-    expected = [spec.name for spec in signature.inputs]
-    if not isinstance(x, Mapping):
-        if len(expected) != 1:
-            raise InvalidArgument(f"Takes {len(expected)} inputs", hint=f"give a dict with {', '.join(expected)}")
-        return [(signature.inputs[0], x)]
-    if set(x) != set(expected):
-        given = ", ".join(map(str, x)) or "nothing"
-        raise InvalidArgument(f"Takes {', '.join(expected)}, given {given}")
-    return [(spec, x[spec.name]) for spec in signature.inputs]
-
-
-def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
+def _in_order(ask: Callable[[Any], Answer], batches: Iterable[Any], threads: int) -> Generator[Answer, None, None]:
+    """The answers in the order of the batches, of which a few more than there are threads are under way."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="servable-predict")
+    under_way: deque[Future[Answer]] = deque()
     try:
-        return as_tensor(value, spec.datatype)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"Input '{spec.name}': {error}", hint=error.hint) from error
+        for batch in batches:
+            under_way.append(pool.submit(ask, batch))
+            if len(under_way) > threads + _AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _describe(signature: Signature) -> str:
+    sides = (("takes", signature.inputs), ("gives", signature.outputs))
+    width = max((len(spec.name) for _, specs in sides for spec in specs), default=0)
+    lines = [f"\n  {signature.name}"]
+    for word, specs in sides:
+        for spec in specs:
+            lines.append(f"\n    {word}  {spec.name.ljust(width)}  {spec.datatype} {_shape(spec)}")
+            word = " " * len(word)  # noqa: PLW2901  # said once for each side
+    return "".join(lines)
+
+
+def _shape(spec: TensorSpec) -> str:
+    """`[n, 2]`: n for the rows, ? for any other open size."""
+    if spec.shape is None:
+        return "of any shape"
+    sizes = ["?" if size == -1 else str(size) for size in spec.shape]
+    if spec.shape[:1] == (-1,):
+        sizes[0] = "n"
+    return f"[{', '.join(sizes)}]"

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from servable.errors import InvalidArgument, ManifestError
 from servable.model.signatures import Signature, read_signatures
+from servable.model.statistics_json import statistics_from_json, statistics_to_json
 from servable.model.tolerance import Tolerance, tolerance_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from servable.model.statistics import SignatureStatistics
 
 FILE_NAME = "servable.json"
 SCHEMA = 1
@@ -59,6 +62,7 @@ class Manifest:
         tolerance: How far answers may be from the golden examples, by datatype; the defaults for what is missing.
         batch_safe: Whether rows of a batch are independent: proven, disproven, or None for unknown.
         engine_options: What the engine is told: threads for `onnx`; class and calling form for `python`.
+        statistics: What its inputs looked like in training, by signature.
     """
 
     format: str
@@ -70,6 +74,7 @@ class Manifest:
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     batch_safe: bool | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, SignatureStatistics] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,14 +87,18 @@ class Manifest:
             "engine_options": dict(self.engine_options),
             "frameworks": dict(self.frameworks),
             "origin": vars(self.origin),
+            "statistics": statistics_to_json(self.statistics),
             "files": {name: vars(record) for name, record in sorted(self.files.items())},
         }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes `servable.json` into a version's folder."""
-    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+    content = manifest.to_json()
+    # On one line: they are many numbers that nobody reads one by one.
+    statistics = json.dumps(content.pop("statistics"), ensure_ascii=False)
+    text = json.dumps(content, indent=2, ensure_ascii=False).removesuffix("\n}")
+    (folder / FILE_NAME).write_text(f'{text},\n  "statistics": {statistics}\n}}\n', encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -140,6 +149,7 @@ def manifest_from_json(data: Any) -> Manifest:
         tolerance=tolerance_from_json(_get(data, "tolerance", dict, {})),
         batch_safe=batch_safe,
         engine_options=_get(data, "engine_options", dict, {}),
+        statistics=statistics_from_json(_get(data, "statistics", dict, {})),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from servable.errors import InvalidArgument
+from servable.wire.tensors import datatypes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,10 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Values agree where `|a - b| <= absolute + relative * |b|`, b being the expected one."""
+    """Values agree where `|a - b| <= absolute + relative * |b|`, b being the expected one.
+
+    Raises:
+        InvalidArgument: One of the two is negative or not finite.
+    """
 
     absolute: float
     relative: float
+
+    def __post_init__(self) -> None:
+        if not all(0 <= limit < float("inf") for limit in (self.absolute, self.relative)):
+            raise InvalidArgument(
+                f"A tolerance has two finite numbers from 0 on, not {self.absolute} and {self.relative}"
+            )
 
 
 EXACT = Tolerance(0.0, 0.0)
@@ -40,6 +51,21 @@ def tolerance_of(datatype: str, tolerance: Mapping[str, Tolerance] | None = None
         0.0
     """
     return (tolerance or {}).get(datatype) or DEFAULTS.get(datatype, EXACT)
+
+
+def check_tolerance(tolerance: Mapping[str, Tolerance] | None) -> dict[str, Tolerance]:
+    """A user's tolerances again; none for None.
+
+    Raises:
+        InvalidArgument: A name is not that of a datatype, or a value is no Tolerance.
+    """
+    known = datatypes()
+    for datatype, limit in (tolerance or {}).items():
+        if datatype not in known:
+            raise InvalidArgument(f"tolerance= is by datatype; '{datatype}' is none", hint=f"one of {', '.join(known)}")
+        if not isinstance(limit, Tolerance):
+            raise InvalidArgument(f"The tolerance of {datatype} must be a Tolerance(absolute, relative)")
+    return dict(tolerance or {})
 
 
 def tolerance_from_json(data: Mapping[str, Any]) -> dict[str, Tolerance]:

@@ -125,7 +125,8 @@ def _serve(job: Job, loaded: Loaded) -> _native.Server:
     served = describe(
         routes,
         {(job.model, job.version): loaded},
-        lambda _model, _version: PerModelSettings(batch="off", max_queued_rows=1 << 30),
+        # The parent joins requests and looks for skew.
+        lambda _model, _version: PerModelSettings(batch="off", max_queued_rows=1 << 30, skew_sample=0.0),
         starting=False,
     )
     with typed_errors():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from servable.engines.native import typed_errors
 from servable.errors import FailedPrecondition
 from servable.lifecycle import Use
+from servable.server.metrics_text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,5 @@ def residence_metrics(routes: Routes) -> str:
         if samples:
             lines.append(f"# TYPE {head}")
         for name, value in samples:
-            label = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-            lines.append(f'{head.split()[0]}{{model="{label}"}} {value}')
+            lines.append(f'{head.split()[0]}{{model="{escaped(name)}"}} {value}')
     return "".join(f"{line}\n" for line in lines)

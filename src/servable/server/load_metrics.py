@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from servable.server.metrics_text import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -69,7 +71,7 @@ class LoadMetrics:
     def page(self) -> str:
         """The lines for Prometheus."""
         with self._lock:
-            paths = {_escaped(path): counts for path, counts in self._paths.items()}
+            paths = {escaped(path): counts for path, counts in self._paths.items()}
         return "".join(f"{line}\n" for line in _lines(paths))
 
     def _count(self, path: Path) -> _Counts:
@@ -124,9 +126,5 @@ def _mlmd(action: Load) -> str:
             uuid = file.read(_LONGEST_UUID).strip()
     except (OSError, UnicodeDecodeError):
         return ""
-    labels = f'model_name="{_escaped(action.model)}",version="{action.version}",mlmd_uuid="{_escaped(uuid)}"'
+    labels = f'model_name="{escaped(action.model)}",version="{action.version}",mlmd_uuid="{escaped(uuid)}"'
     return f":tensorflow:serving:mlmd_map{{{labels}}} 1"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -46,6 +46,7 @@ from servable.server.repository import Repository, repository_handler
 from servable.server.request_log import describe_log, make_log_folder
 from servable.server.security import Security
 from servable.server.setup import manager_of, source_of
+from servable.server.skew import SkewMonitor
 from servable.server.watch import Watcher
 from servable.settings import ServerSettings
 
@@ -141,6 +142,11 @@ class ModelServer:
             repository_handler(self.repository),
             logger.warning,
         )
+        self._skew = SkewMonitor(
+            self._native.take_inputs,
+            self._native.set_skew_metrics,
+            lambda model, version: self._settings_of_version(model, version).skew_threshold,
+        )
         self._demand = DemandWatch(self._native, self.demand) if self.settings.on_demand else None
         self._driver = Driver(
             manager_of(self.settings),
@@ -163,6 +169,7 @@ class ModelServer:
         self._changed = threading.Condition()
         self._folders: dict[str, Path] = {}
         self._request_logs: dict[str, dict[str, Any] | None] = {}
+        self._skew_samples: dict[str, float] = {}
         self._version_settings: dict[tuple[str, int], ModelSettings] = {}
         self._arriving: frozenset[str] = frozenset()
         self._replacing = threading.Lock()
@@ -234,6 +241,7 @@ class ModelServer:
             self._stopped = True
             self._security.stop()
             self._watcher.stop()
+            self._skew.stop()
             self._loader.stop()
             if self._demand:
                 self._demand.stop()
@@ -393,17 +401,18 @@ class ModelServer:
             if places:
                 self._folders[item.model] = places[0].path.parent
             options[item.model] = self._options_of(item.model)
-        self._describe_logs(item.model for item in aspired)
+        self._describe_logs([item.model for item in aspired])
         return self._driver.aspire(aspired, options)
 
-    def _describe_logs(self, models: Iterable[str]) -> None:
+    def _describe_logs(self, models: Sequence[str]) -> None:
         listed = self._list_source.configs
         logs = {
             model: describe_log(model, self._settings_of(model), listed[model].request_log if model in listed else None)
             for model in models
         }
-        if logs != self._request_logs:
-            self._request_logs = logs
+        samples = {model: self._settings_of(model).skew_sample for model in models}
+        if (logs, samples) != (self._request_logs, self._skew_samples):
+            self._request_logs, self._skew_samples = logs, samples
             self._driver.publish_again()
 
     def _options_of(self, model: str) -> ModelOptions:
@@ -450,6 +459,7 @@ class ModelServer:
             logger.exception("The routes could not be published; the ones before stay in force")
             return
         self._forget_ended(routes)
+        self._skew.follow(loaded)
         with self._changed:
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()

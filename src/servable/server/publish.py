@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from servable.lifecycle import State
+from servable.server.skew import skew_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,6 +130,7 @@ def _model(
                 "servable": _key(name, version),
                 "batching": batching(settings[version], batchable=loaded[name, version].batchable),
                 "max_queued_rows": settings[version].max_queued_rows,
+                "skew_sample": skew_share(settings[version], loaded[name, version]),
             }
             for version in route.available
         },

@@ -14,6 +14,7 @@ from typing import Any
 
 _LARGEST_INT = 2**63 - 1
 _LONGEST_TEXT = 4096
+_LARGEST_POSITIVE = 1000
 _LONGEST_DURATION_S = 366 * 86400.0
 
 _SIZE = re.compile(r"(\d{1,19})(?:\.(\d{1,6}))?\s*([a-z]*)", re.IGNORECASE)
@@ -239,6 +240,19 @@ def read_fraction(raw: object) -> float:
     raise ValueError(f"must be a number from 0 to 1 such as 0.5, not {_shown(raw)}")
 
 
+def read_positive(raw: object) -> float:
+    """A number above 0, up to 1000.
+
+    Example:
+        >>> read_positive("0.25")
+        0.25
+    """
+    text = str(raw).strip() if isinstance(raw, (int, float, str)) and not isinstance(raw, bool) else ""
+    if _PLAIN_NUMBER.fullmatch(text) and 0 < float(text) <= _LARGEST_POSITIVE:
+        return float(text)
+    raise ValueError(f"must be a number above 0 and at most {_LARGEST_POSITIVE}, not {_shown(raw)}")
+
+
 def read_batch_sizes(raw: object) -> tuple[int, ...]:
     """Whole numbers above 0 in rising order; empty for none."""
     numbers = [_whole_number(item) for item in _items(raw)]
@@ -305,5 +319,6 @@ DURATION = Kind("time", "TIME", read_duration, show_duration)
 BATCH_SIZES = Kind("list of whole numbers", "N,N", read_batch_sizes, show_list)
 LIST = Kind("list of texts", "TEXT,TEXT", read_list, show_list)
 FRACTION = Kind("share", "SHARE", read_fraction, "{:g}".format)
+POSITIVE = Kind("number", "NUMBER", read_positive, "{:g}".format)
 VERSION_POLICY = Kind("version policy", "POLICY", read_version_policy)
 LABELS = Kind("table of versions", "LABEL=N", read_labels, show_labels)

@@ -132,6 +132,19 @@ class PerModelSettings:
         "bytes of all request logs of one model together; the oldest files are removed",
         section="Logs and metrics",
     )
+    skew_sample: float = _setting(
+        0.01,
+        kinds.SHARE,
+        "share of the requests whose inputs are compared with those of the training, where the version has their "
+        "statistics; 0 for none",
+        section="Logs and metrics",
+    )
+    skew_threshold: float = _setting(
+        0.2,
+        kinds.POSITIVE,
+        "population stability index of a feature above which a warning is logged",
+        section="Logs and metrics",
+    )
     intra_op_threads: int = _setting(
         1, kinds.integer(0, 4096), "threads inside one operation of a model; 0 for one a core", section="Engines"
     )

@@ -17,6 +17,7 @@ use crate::{Code, Error, Result};
 
 /// Runs one Predict on its version, as [`infer`], and logs it where it is sampled.
 pub(super) async fn predict(core: &Core, version: &Arc<Version>, task: Task) -> Result<Answer> {
+    version.watch(&task);
     let Some(log) = version.sampled() else { return infer(core, version, task).await };
     let source = Source::new(version.number, &task.signature);
     let (inputs, wanted) = (task.inputs.clone(), task.outputs.clone());

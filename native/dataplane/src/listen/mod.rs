@@ -41,6 +41,7 @@ use crate::metrics::Metrics;
 pub use crate::request_log::Warn;
 use crate::route::{Router, Snapshot};
 use crate::servable::Servable;
+use crate::skew::InputSample;
 use crate::{Code, Error, Result};
 
 use access_log::AccessLog;
@@ -189,6 +190,16 @@ impl Server {
     /// Who hears of trouble with the files of the request log, on the thread that writes them.
     pub fn on_warning(&self, warn: Warn) {
         self.core.router.logs().on_warning(warn);
+    }
+
+    /// The inputs that were kept since the last call; see [`Skew`](crate::skew::Skew).
+    pub fn take_inputs(&self) -> Vec<InputSample> {
+        self.core.router.skew().take()
+    }
+
+    /// What the page of metrics says of them from now on.
+    pub fn set_skew_metrics(&self, page: String) {
+        self.core.router.skew().set_page(page);
     }
 
     /// The models that requests wait for; see [`Demand::wait`](crate::demand::Demand::wait). None once stopped.

@@ -43,5 +43,6 @@ pub(super) fn metrics_page(core: &Core) -> String {
     core.router.write_metrics(&mut page);
     core.metrics.write(&mut page);
     core.router.logs().write_metrics(&mut page);
+    core.router.skew().write_metrics(&mut page);
     page
 }

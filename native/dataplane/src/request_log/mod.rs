@@ -11,7 +11,6 @@ mod record;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +21,7 @@ use serde::Deserialize;
 
 use crate::batch::queue::Outputs;
 use crate::metrics::{escaped, head};
+use crate::sampling::Share;
 use crate::wire::Tensor;
 use crate::wire::tf::TensorForm;
 
@@ -98,8 +98,7 @@ impl Counts {
 pub struct ModelLog {
     model: String,
     settings: LogSettings,
-    /// Of all numbers of 64 bits, those below are sampled.
-    threshold: u64,
+    share: Share,
     counts: Arc<Counts>,
     queue: Arc<Queue>,
     /// Used by the writer alone.
@@ -109,7 +108,7 @@ pub struct ModelLog {
 impl ModelLog {
     /// Whether the next request is logged.
     pub fn sample(&self) -> bool {
-        self.threshold == u64::MAX || random() < self.threshold
+        self.share.chooses()
     }
 
     /// Logs a Predict.
@@ -171,7 +170,7 @@ impl RequestLogs {
         }
         let log = Arc::new(ModelLog {
             model: model.to_owned(),
-            threshold: (settings.sample.min(1.0) * u64::MAX as f64) as u64,
+            share: Share::new(settings.sample),
             counts: self.counts_of(model),
             queue: self.queue.clone(),
             files: Mutex::new(LogFiles::new(&settings)),
@@ -227,21 +226,6 @@ impl Drop for RequestLogs {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// A number that nobody need be unable to guess: xorshift (Marsaglia, 2003), seeded once a thread.
-fn random() -> u64 {
-    thread_local! {
-        static STATE: std::cell::Cell<u64> = std::cell::Cell::new(RandomState::new().build_hasher().finish() | 1);
-    }
-    STATE.with(|state| {
-        let mut x = state.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        x
-    })
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn what_has_no_room_in_the_queue_is_lost_and_counted() {
     // Nobody empties the queue.
     let log = Arc::new(ModelLog {
         model: "digits".to_owned(),
-        threshold: u64::MAX,
+        share: Share::new(1.0),
         counts: Arc::default(),
         queue,
         files: Mutex::new(LogFiles::new(&settings)),

@@ -22,6 +22,7 @@ use crate::demand::Demand;
 use crate::metrics::{Held, InFlight, Metrics};
 use crate::request_log::RequestLogs;
 use crate::servable::Servable;
+use crate::skew::Skew;
 use crate::{Code, Error, Result};
 
 /// The routes in force, and those who wait for the next.
@@ -35,6 +36,7 @@ pub struct Router {
     demand: Demand,
     io_threads: usize,
     logs: RequestLogs,
+    skew: Arc<Skew>,
     /// Held while a snapshot is applied; true once none may be any more.
     closed: Mutex<bool>,
 }
@@ -50,6 +52,7 @@ impl Router {
             demand: Demand::default(),
             io_threads,
             logs: RequestLogs::default(),
+            skew: Arc::default(),
             closed: Mutex::new(false),
         }
     }
@@ -70,7 +73,7 @@ impl Router {
             return Ok(());
         }
         let before = self.routes.load();
-        let routes = Routes::compile(snapshot, servables, &before, metrics, &self.logs, self.io_threads)?;
+        let routes = Routes::compile(snapshot, servables, &before, metrics, &self.logs, &self.skew, self.io_threads)?;
         self.routes.store(Arc::new(routes));
         self.revision.send_modify(|revision| *revision += 1);
         Ok(())
@@ -98,6 +101,11 @@ impl Router {
     /// Prometheus lines about requests that were held.
     pub fn write_metrics(&self, page: &mut String) {
         self.waits.write(page);
+    }
+
+    /// The inputs that are kept to be compared with the statistics of their versions.
+    pub fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     /// The request logs of all models.

@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::snapshot::{FailureSnapshot, ModelSnapshot, Snapshot, VersionSnapshot};
 use crate::batch::queue::Batching;
-use crate::batch::{Limits, Queue};
+use crate::batch::{Limits, Queue, Task};
 use crate::metrics::{Metrics, VersionMetrics, escaped, head};
 use crate::request_log::{ModelLog, RequestLogs};
+use crate::sampling::Share;
 use crate::servable::Servable;
+use crate::skew::{InputSample, Skew};
 use crate::wire::VersionStatus;
 use crate::{Code, Error, Result};
 
@@ -23,13 +25,31 @@ pub struct Version {
     pub queue: Arc<Queue>,
     pub metrics: Arc<VersionMetrics>,
     log: Option<Arc<ModelLog>>,
+    watched: Option<Watched>,
     max_queued_rows: usize,
+}
+
+/// The inputs of some requests are kept.
+struct Watched {
+    share: Share,
+    skew: Arc<Skew>,
 }
 
 impl Version {
     /// Where the next request is to be logged, if it is.
     pub fn sampled(&self) -> Option<&Arc<ModelLog>> {
         self.log.as_ref().filter(|log| log.sample())
+    }
+
+    /// Keeps the inputs of a request, where they are to be looked at and this one is chosen.
+    pub fn watch(&self, task: &Task) {
+        let Some(watched) = self.watched.as_ref().filter(|watched| watched.share.chooses()) else { return };
+        watched.skew.push(InputSample {
+            model: self.model.clone(),
+            version: self.number,
+            signature: task.signature.clone(),
+            inputs: task.inputs.clone(),
+        });
     }
 
     pub fn servable(&self) -> &Arc<Servable> {
@@ -252,13 +272,14 @@ impl Routes {
         before: &Routes,
         metrics: &Metrics,
         logs: &RequestLogs,
+        skew: &Arc<Skew>,
         io_threads: usize,
     ) -> Result<Routes> {
         let mut models = HashMap::with_capacity(snapshot.models.len());
         for (name, described) in snapshot.models {
             let log = logs.of(&name, described.request_log.clone());
             let before = before.models.get(&name);
-            let compiler = Compiler { name: &name, servables, before, metrics, log, io_threads };
+            let compiler = Compiler { name: &name, servables, before, metrics, log, skew, io_threads };
             let model = compiler.model(described)?;
             models.insert(name, model);
         }
@@ -273,6 +294,7 @@ struct Compiler<'a> {
     before: Option<&'a Model>,
     metrics: &'a Metrics,
     log: Option<Arc<ModelLog>>,
+    skew: &'a Arc<Skew>,
     io_threads: usize,
 }
 
@@ -319,13 +341,17 @@ impl Compiler<'_> {
             max_request_rows: batching.max_request_rows,
             split: batching.split,
         });
+        let share = Some(described.skew_sample).filter(|&share| share > 0.0).map(Share::new);
+        let watched = share.map(|share| Watched { share, skew: self.skew.clone() });
         // What has not changed keeps its queue, with the requests that wait there.
         if let Some(same) = self.before.and_then(|model| model.versions.get(&number)).filter(|before| {
             Arc::ptr_eq(before.servable(), servable)
                 && before.queue.batching() == batching.as_ref()
                 && before.max_queued_rows == described.max_queued_rows
         }) {
-            return Ok(if same_log(same.log.as_ref(), self.log.as_ref()) { same.clone() } else { self.logged(same) });
+            let unchanged = same_log(same.log.as_ref(), self.log.as_ref())
+                && same.watched.as_ref().map(|watched| watched.share) == share;
+            return Ok(if unchanged { same.clone() } else { self.looked_at(same, watched) });
         }
         let names = servable.signatures().iter().map(|signature| signature.name.as_str());
         let metrics = self.metrics.version(self.name, number, names);
@@ -336,18 +362,20 @@ impl Compiler<'_> {
             queue,
             metrics,
             log: self.log.clone(),
+            watched,
             max_queued_rows: described.max_queued_rows,
         }))
     }
 
-    /// The same version with another log.
-    fn logged(&self, same: &Version) -> Arc<Version> {
+    /// The same version with another log, or other requests that are watched.
+    fn looked_at(&self, same: &Version, watched: Option<Watched>) -> Arc<Version> {
         Arc::new(Version {
             model: same.model.clone(),
             number: same.number,
             queue: same.queue.clone(),
             metrics: same.metrics.clone(),
             log: self.log.clone(),
+            watched,
             max_queued_rows: same.max_queued_rows,
         })
     }

@@ -86,6 +86,9 @@ pub struct VersionSnapshot {
     pub batching: Option<BatchingSnapshot>,
     #[serde(default = "default_queued_rows")]
     pub max_queued_rows: usize,
+    /// Share of the requests whose inputs are kept for [`Skew`](crate::skew::Skew).
+    #[serde(default)]
+    pub skew_sample: f64,
 }
 
 #[derive(Debug, Deserialize)]
