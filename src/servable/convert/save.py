@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.convert.conversion import Conversion
 from servable.convert.converters import converter_of
 from servable.convert.proof import prove
 from servable.engines.options import EngineOptions
+from servable.model.destination import destination_of
 from servable.model.examples import take_examples
 from servable.model.manifest import record_files, write_manifest
 from servable.model.origin import origin_of
-from servable.model.staging import publish, require_free, staging_folder
-from servable.model.versions import Version, check_number
+from servable.model.versions import check_number
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
     from servable.model.tolerance import Tolerance
+    from servable.model.versions import Version
 
 
 def save(
@@ -48,7 +48,8 @@ def save(
     Args:
         model: A fitted scikit-learn estimator or pipeline; the path of an .onnx file, or a ModelProto; or any object
             with `predict` (see `servable.convert.python_object`).
-        folder: The model's folder, like `models/digits`; it is made if it is not there. Its name is the model's name.
+        folder: The model's folder, like `models/digits` or `s3://bucket/models/digits`; it is made if it is not there.
+            Its name is the model's name.
         examples: Real inputs as the model takes them: an array whose first axis counts instances, a dict of arrays, or
             a DataFrame. A handful is best; at most 1024.
         preprocess: What comes before the model, in the same framework: a function, a layer or a module. It becomes part
@@ -72,6 +73,7 @@ def save(
         GoldenMismatch: The version does not answer as the model does. Message: a table of where and how much.
         AlreadyExists: The version number is taken.
         InvalidArgument: Examples or folder are unusable.
+        Unavailable: The bucket cannot be reached; further errors of buckets: `servable.storage.location.Location`.
         EngineMissing: ONNX Runtime is not installed.
 
     Example:
@@ -80,11 +82,11 @@ def save(
         digits/1
     """
     say = progress or (lambda _: None)
-    model_folder = Path(folder).absolute()
+    model_folder = destination_of(folder)
     given = take_examples(examples, input_name)
     if version is not None:
-        require_free(model_folder, check_number(version))
-    with staging_folder(model_folder) as staging:
+        model_folder.require_free(check_number(version))
+    with model_folder.staging() as staging:
         say(f"Converting {type(model).__name__}")
         draft = converter_of(model).convert(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
@@ -96,6 +98,6 @@ def save(
             files=record_files(staging),
         )
         write_manifest(staging, manifest)
-        number, path = publish(staging, model_folder, version)
-    say(f"Saved version {number}")
-    return Version(path, model_folder.name, number, manifest)
+        saved = model_folder.publish(staging, manifest, version, say)
+    say(f"Saved version {saved.number}")
+    return saved
