@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from servable.engines.options import EngineOptions
     from servable.model.signatures import TensorSpec
+    from servable.storage.cache import Entry
 
 
 def load(path: str | os.PathLike[str], options: EngineOptions | None = None) -> Servable:
@@ -61,7 +62,7 @@ def _load_from_bucket(place: Location, options: EngineOptions | None) -> Servabl
         cache.discard(entry)
         entry = fetch(version, cache)
         loaded = load_version(entry.path, options)
-    return Servable(entry.path, loaded, name=str(version), keep=entry)
+    return Servable(entry.path, loaded, name=str(version), entry=entry)
 
 
 class Servable:
@@ -73,10 +74,10 @@ class Servable:
         batch_safe: Whether rows of a batch are proven independent; None for unknown.
     """
 
-    def __init__(self, path: Path, loaded: Loaded, *, name: str = "", keep: object = None) -> None:
+    def __init__(self, path: Path, loaded: Loaded, *, name: str = "", entry: Entry | None = None) -> None:
         self.path = path
         self._name = name or f"{path.parent.name}/{path.name}"
-        self._keep = keep  # for as long as this is there
+        self._entry = entry
         self.signatures: dict[str, Signature] = {signature.name: signature for signature in loaded.signatures}
         self.batch_safe = loaded.batch_safe
         self._loaded: Loaded | None = loaded
@@ -122,6 +123,8 @@ class Servable:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             unload(loaded.servable)
+        if self._entry is not None:
+            self._entry.close()
 
     def __enter__(self) -> Self:
         return self

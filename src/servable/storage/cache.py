@@ -12,9 +12,10 @@ import fcntl
 import os
 import secrets
 import shutil
+import weakref
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
 from servable.errors import FailedPrecondition, SettingsError
 from servable.settings.kinds import read_size
@@ -34,17 +35,18 @@ _ATTEMPTS = 100
 class Entry:
     """A folder of the cache, kept from being removed until it is closed or forgotten.
 
-    Attributes:
+    Args:
         path: The folder.
+        lock: A file descriptor with a shared lock on the entry; closed with it.
     """
 
-    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+    def __init__(self, path: Path, lock: int) -> None:
         self.path = path
-        self._lock = lock
+        self._release = weakref.finalize(self, os.close, lock)
 
     def close(self) -> None:
         """Lets the entry be removed when room is needed. May be called twice."""
-        self._lock.close()
+        self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -103,11 +105,13 @@ class Cache:
         """
         self._make_folders()
         for _ in range(_ATTEMPTS):
-            lock = (self._locks / key).open("a+b")
-            if self._take(key, lock, fill):
-                os.utime(lock.fileno())
-                return Entry(self._entries / key, lock)
-            lock.close()
+            lock = self._open_lock(key)
+            try:
+                if self._take(key, lock, fill):
+                    os.utime(lock)
+                    return Entry(self._entries / key, os.dup(lock))
+            finally:
+                os.close(lock)
         raise FailedPrecondition(f"The cache {self.root} is too small to hold anything for long")
 
     @contextmanager
@@ -120,14 +124,15 @@ class Cache:
         self._make_folders()
         key = f"staging-{secrets.token_hex(8)}"
         folder = self._entries / f"{_FETCHING}{key}"
-        with (self._locks / key).open("a+b") as lock:
+        lock = self._open_lock(key)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             folder.mkdir()
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                (self._locks / key).unlink(missing_ok=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            (self._locks / key).unlink(missing_ok=True)
+            os.close(lock)
 
     def _make_folders(self) -> None:
         try:
@@ -139,31 +144,29 @@ class Cache:
                 hint=f"{FOLDER_VARIABLE} names another folder",
             ) from error
 
-    def _take(self, key: str, lock: IO[bytes], fill: Callable[[Path], None]) -> bool:
-        """Whether the entry is there at the end, with a shared lock on it."""
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if not (self._entries / key).is_dir():
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not (self._entries / key).is_dir():
-                    self._make(key, lock, fill)
-                # For a moment there is no lock at all: somebody may have removed it.
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            return (self._entries / key).is_dir()
-        except BaseException:
-            lock.close()
-            raise
+    def _open_lock(self, key: str) -> int:
+        return os.open(self._locks / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def _make(self, key: str, lock: IO[bytes], fill: Callable[[Path], None]) -> None:
+    def _take(self, key: str, lock: int, fill: Callable[[Path], None]) -> bool:
+        """Whether the entry is there at the end, with a shared lock on it."""
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if not (self._entries / key).is_dir():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (self._entries / key).is_dir():
+                self._make(key, lock, fill)
+            # For a moment there is no lock at all: somebody may have removed it.
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        return (self._entries / key).is_dir()
+
+    def _make(self, key: str, lock: int, fill: Callable[[Path], None]) -> None:
         staging = self._entries / f"{_FETCHING}{key}"
         shutil.rmtree(staging, ignore_errors=True)  # of a process that died: we have the lock now
         staging.mkdir()
         try:
             fill(staging)
             size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-            lock.truncate(0)
-            lock.write(str(size).encode())
-            lock.flush()
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(size).encode(), 0)
             staging.rename(self._entries / key)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
@@ -182,8 +185,9 @@ class Cache:
             with self._unused(key) as is_unused:
                 if is_unused:
                     shutil.rmtree(left, ignore_errors=True)
-        locks = sorted(self._locks.iterdir(), key=lambda lock: lock.stat().st_mtime_ns)
-        sizes = {lock.name: _size(lock) for lock in locks if (self._entries / lock.name).is_dir()}
+        entries = [path.name for path in self._entries.iterdir() if not path.name.startswith(".")]
+        locks = sorted((self._locks / key for key in entries), key=lambda lock: lock.stat().st_mtime_ns)
+        sizes = {lock.name: _size(lock) for lock in locks}
         total = sum(sizes.values())
         for name, size in sizes.items():
             if total <= self._limit:
@@ -204,13 +208,16 @@ class Cache:
     @contextmanager
     def _unused(self, key: str) -> Iterator[bool]:
         """Whether nobody uses an entry; nobody can begin to as long as this lasts."""
-        with (self._locks / key).open("a+b") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        lock = self._open_lock(key)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_unused = True
+        except BlockingIOError:
+            is_unused = False
+        try:
+            yield is_unused
+        finally:
+            os.close(lock)
 
 
 def _size(lock: Path) -> int:

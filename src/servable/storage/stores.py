@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -100,17 +101,29 @@ def told(place: str) -> Iterator[None]:
 
 def _known_error(error: Exception) -> tuple[type[ServableError], str | None] | None:
     if isinstance(error, FileNotFoundError) and error.filename is None:  # obstore's own has no file name
-        return NotFound, "check the URI, and that the bucket is there"
+        return _BY_STATUS["404"]
     if type(error) is ValueError:  # a name that no object can have
         return InvalidArgument, None
     errors = obstore().exceptions
     by_class = {
         errors.AlreadyExistsError: (AlreadyExists, None),
         errors.PreconditionError: (AlreadyExists, None),
-        errors.PermissionDeniedError: (PermissionDenied, "the credentials do not allow it: see the guide on buckets"),
-        errors.UnauthenticatedError: (Unauthenticated, "the credentials are missing or wrong: see the guide on buckets"),
+        errors.PermissionDeniedError: _BY_STATUS["403"],
+        errors.UnauthenticatedError: _BY_STATUS["401"],
         errors.UnknownConfigurationKeyError: (InvalidArgument, None),
         errors.InvalidPathError: (InvalidArgument, None),
     }
-    unreachable = (Unavailable, "is the store reachable, are the endpoint, the region and the credentials right?")
-    return by_class.get(type(error), unreachable if isinstance(error, errors.BaseError) else None)
+    if type(error) in by_class or not isinstance(error, errors.BaseError):
+        return by_class.get(type(error))
+    # Listings have no classes for what was refused.
+    status = _STATUS.search(str(error))
+    return _BY_STATUS.get(status[1] if status else "", _UNREACHABLE)
+
+
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_BY_STATUS: dict[str, tuple[type[ServableError], str]] = {
+    "401": (Unauthenticated, "the credentials are missing or wrong: see the guide on buckets"),
+    "403": (PermissionDenied, "the credentials are missing, or do not allow it: see the guide on buckets"),
+    "404": (NotFound, "check the URI, and that the bucket is there"),
+}
+_UNREACHABLE = (Unavailable, "is the store reachable, are the endpoint, the region and the credentials right?")
