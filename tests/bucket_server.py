@@ -25,7 +25,7 @@ _WRITTEN = "Sun, 22 Nov 2026 10:00:00 GMT"
 
 @dataclass
 class Fault:
-    """What goes wrong, how often, with which requests. `status` 0 breaks the connection off in the middle of the body."""
+    """What goes wrong, how often, with which requests. `status` 0 breaks the connection off in the middle."""
 
     method: str
     path: str
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(206, content[start:end], content_range=f"bytes {start}-{end - 1}/{len(content)}", **described)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def _list(self) -> None:
         prefix, delimiter = self.query.get("prefix", ""), self.query.get("delimiter", "")

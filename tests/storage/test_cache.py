@@ -52,9 +52,13 @@ def test_threads_that_want_the_same_entry_at_once_make_it_once(tmp_path: Path) -
     made: list[Path] = []
     together = threading.Barrier(8)
 
+    def fill(folder: Path) -> None:
+        made.append(folder)
+        (folder / "model").write_text("w")
+
     def get(_: int) -> str:
         together.wait(20)
-        with Cache(tmp_path).entry("a", lambda folder: (made.append(folder), filling("w")(folder)) and None) as entry:
+        with Cache(tmp_path).entry("a", fill) as entry:
             return (entry.path / "model").read_text()
 
     with ThreadPoolExecutor(8) as pool:

@@ -30,7 +30,8 @@ def test_other_texts_are_local_paths(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://", "s3:///digits", "s3://b/../etc", "s3://models/a\\b", "s3://models/a\nb", "s3://models/" + "a" * 2000]
+    "text",
+    ["s3://", "s3:///digits", "s3://b/../etc", "s3://models/a\\b", "s3://models/a\nb", "s3://models/" + "a" * 2000],
 )
 def test_a_uri_that_names_no_place_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="names no place"):

@@ -20,7 +20,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servable.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, ServableError
+from servable.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServableError,
+    Unavailable,
+)
 from servable.model.manifest import FILE_NAME, MAX_BYTES, FileRecord, inside, parse_manifest
 from servable.model.versions import version_number
 
@@ -102,13 +110,16 @@ def find_bucket_version(place: Location) -> Location:
     raise NotFound(f"{place} holds no versions", hint="write one with servable.save(model, uri, examples=...)")
 
 
-def fetch(version: Location, cache: Cache, say: Say = lambda _: None) -> Entry:
+def fetch(
+    version: Location, cache: Cache, say: Say = lambda _: None, stopping: Callable[[], bool] = lambda: False
+) -> Entry:
     """A version's files in the cache; downloaded where they are not there yet, and compared with the manifest then.
 
     Args:
         version: Its folder in the bucket.
         cache: Where to.
         say: Told how far it is, where it takes long.
+        stopping: Asked now and then whether to give up.
 
     Raises:
         NotFound: There is no version.
@@ -116,23 +127,24 @@ def fetch(version: Location, cache: Cache, say: Say = lambda _: None) -> Entry:
         DataLoss: A file is not what the manifest says.
         FailedPrecondition: The version has no manifest and changes while it is read; or it is still being written.
         StorageFull: There is no room on the disk.
+        Unavailable: It was given up.
         ServableError: See `servable.storage.location.Location`.
     """
     try:
         raw = version.read(FILE_NAME, MAX_BYTES)
     except NotFound:
-        return _fetch_foreign(version, cache, say)
+        return _fetch_foreign(version, cache, _Transfer(say, stopping))
     manifest = parse_manifest(raw, f"{version}/{FILE_NAME}")
 
     def fill(folder: Path) -> None:
-        _download(version, manifest.files, folder, say)
+        _download(version, manifest.files, folder, _Transfer(say, stopping))
         (folder / FILE_NAME).write_bytes(raw)
 
     # The manifest has the checksums of all files, so its own one stands for everything.
     return cache.entry(hashlib.sha256(raw).hexdigest(), fill)
 
 
-def _fetch_foreign(version: Location, cache: Cache, say: Say) -> Entry:
+def _fetch_foreign(version: Location, cache: Cache, transfer: _Transfer) -> Entry:
     """A version without a manifest: its listing must be the same before and after."""
     for _ in range(_LOOKS):
         contents = look_into(version)
@@ -143,7 +155,7 @@ def _fetch_foreign(version: Location, cache: Cache, say: Say) -> Entry:
         records = {inside(name): FileRecord(each.size, "") for name, each in contents.objects.items()}
 
         def fill(folder: Path, records: dict[str, FileRecord] = records, before: Contents = contents) -> None:
-            _download(version, records, folder, say)
+            _download(version, records, folder, transfer)
             if look_into(version) != before:
                 raise _ChangedError
 
@@ -156,9 +168,10 @@ class _ChangedError(Exception):
     pass
 
 
-def _download(version: Location, files: Mapping[str, FileRecord], folder: Path, say: Say) -> None:
-    progress = _Progress(f"Downloading {version}", sum(record.size for record in files.values()), say)
-    logger.info("Downloading %s (%d files, %d bytes)", version, len(files), progress.total)
+def _download(version: Location, files: Mapping[str, FileRecord], folder: Path, transfer: _Transfer) -> None:
+    total = sum(record.size for record in files.values())
+    logger.info("Downloading %s (%d files, %d bytes)", version, len(files), total)
+    progress = transfer.of(f"Downloading {version}", total)
     for name, record in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -172,22 +185,27 @@ def _download(version: Location, files: Mapping[str, FileRecord], folder: Path, 
             )
 
 
-class _Progress:
-    """Says every tenth of a long transfer."""
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Who is told how far a transfer is, and who may end it."""
 
-    def __init__(self, what: str, total: int, say: Say) -> None:
-        self.total = total
-        self._what = what
-        self._say = say
-        self._done = 0
-        self._told = 0
+    say: Say
+    stopping: Callable[[], bool] = lambda: False
 
-    def __call__(self, count: int) -> None:
-        self._done += count
-        tenth = self._done * 10 // self.total if self.total else 10
-        if self.total >= _WORTH_TELLING and tenth > self._told:
-            self._told = tenth
-            self._say(f"{self._what}: {tenth * 10} % of {self.total / (1 << 20):,.0f} MiB")
+    def of(self, what: str, total: int) -> Callable[[int], None]:
+        """To be called with each number of bytes that are over; says every tenth of a long transfer."""
+        done = tenths = 0
+
+        def count(size: int) -> None:
+            nonlocal done, tenths
+            done += size
+            if self.stopping():
+                raise Unavailable(f"{what} was given up")
+            if total >= _WORTH_TELLING and done * 10 // total > tenths:
+                tenths = done * 10 // total
+                self.say(f"{what}: {tenths * 10} % of {total / (1 << 20):,.0f} MiB")
+
+        return count
 
 
 # --- writing
@@ -227,7 +245,7 @@ def upload(files: Path, names: Mapping[str, FileRecord], model: Location, number
     token = json.dumps({"writer": f"{socket.gethostname()}:{os.getpid()}", "token": secrets.token_hex(16)}).encode()
     version = _claim(model, number, token)
     try:
-        progress = _Progress(f"Uploading {version}", sum(record.size for record in names.values()), say)
+        progress = _Transfer(say).of(f"Uploading {version}", sum(record.size for record in names.values()))
         for name in names:
             version.upload(name, files / name, progress)
         is_written = version.create(FILE_NAME, (files / FILE_NAME).read_bytes())

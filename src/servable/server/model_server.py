@@ -23,6 +23,7 @@ from servable.lifecycle import (
     WithheldSource,
     version_policy,
 )
+from servable.server.buckets import Buckets
 from servable.server.demand import DemandWatch, residence_metrics
 from servable.server.driver import Driver
 from servable.server.engine_options import tensorflow_options_of
@@ -92,7 +93,7 @@ class ModelServer:
 
     Args:
         models: A folder of model folders, one model folder, model names with their folders, or a list that `reload` can
-            replace.
+            replace. Each folder may be the URI of one in a bucket.
         settings: See `servable config`.
         tensorflow: What TensorFlow is told, where a model is for it; what the settings say if None.
         grpc_tls: Certificates for gRPC alone, instead of those of the settings.
@@ -121,19 +122,21 @@ class ModelServer:
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
         self._list_source = ModelListSource(self._policy_of, self.settings.settle)
+        self._buckets = Buckets(self.settings, self._policy_of, self._failed_versions, self.look_now)
         if isinstance(models, ModelList):
-            self._list_source.replace(models.models)
             check_labels(models.models, {}, Routes(), allow_unavailable=models.labels_for_unavailable)
+            self._list_source.replace(self._buckets.take_list(models.models))
             source: Source = self._list_source
-            folders = [config.base_path for config in models.models]
+            folders = [config.folder for config in self._list_source.configs.values()]
             places: Places = NamedModels(
-                lambda: {name: config.base_path for name, config in self._list_source.configs.items()}
+                lambda: {name: config.folder for name, config in self._list_source.configs.items()}
             )
         else:
-            source, folders = source_of(models, self.settings, self._policy_of)
-            places = places_of(source, models)
-        self._source = WithheldSource(KeepingSource(source, self._keeps))
-        self.repository = Repository(weakref.ref(self), places, self.settings)
+            local = self._buckets.take_folders(models)
+            source, folders = source_of(local, self.settings, self._policy_of)
+            places = places_of(source, local)
+        self._source = WithheldSource(KeepingSource(self._buckets.source(source), self._keeps))
+        self.repository = Repository(weakref.ref(self), self._buckets.places(places), self.settings)
         self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
             json.dumps(native_settings(self.settings) | self._security.native_settings()),
@@ -190,6 +193,7 @@ class ModelServer:
             self._demand.start()
         if self._list is None or self._list.looks is not Looks.NEVER:
             self._watcher.start()
+            self._buckets.start(once=self._list is not None and self._list.looks is Looks.ONCE)
         return self.addresses
 
     def wait_until_ready(self, timeout: float | None = 60.0) -> None:
@@ -233,6 +237,7 @@ class ModelServer:
         if not self._stopped:
             self._stopped = True
             self._security.stop()
+            self._buckets.stop()
             self._watcher.stop()
             self._loader.stop()
             if self._demand:
@@ -283,10 +288,11 @@ class ModelServer:
             self._wait_for_models(new, self.settings.reload_timeout if timeout is None else timeout)
 
     def _replace(self, models: Sequence[ModelConfig], looks: Looks) -> None:
+        models = self._buckets.take_list(models)
         if looks is Looks.NEVER:
             self._list_source.replace(models)
             return
-        self._watcher.watch(config.base_path for config in models)
+        self._watcher.watch(config.folder for config in models)
         self.look_at_once(lambda _: self._list_source.replace(models))
 
     def _wait_for_models(self, names: Iterable[str], timeout: float) -> None:
@@ -415,6 +421,17 @@ class ModelServer:
     def _settings_of(self, model: str) -> ModelSettings:
         return self._model_settings.last(self._folders.get(model))
 
+    def _failed_versions(self, model: str) -> frozenset[int]:
+        route = self.routes.models.get(model)
+        versions = route.status.versions if route else ()
+        return frozenset(each.version for each in versions if each.state is State.END and each.failure)
+
+    def _look_for_others(self, before: Routes, routes: Routes) -> None:
+        """Where a version has failed, there may be an older one in the bucket that can stand in."""
+        for model in self._buckets.mirrors:
+            if failures([model], routes) and failures([model], routes) != failures([model], before):
+                self._buckets.look_again(model)
+
     def _keeps(self, model: str) -> bool:
         return self._settings_of(model).versions_always_present
 
@@ -451,8 +468,10 @@ class ModelServer:
             return
         self._forget_ended(routes)
         with self._changed:
+            before = self._routes
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()
+        self._look_for_others(before, routes)
         if self._on_change:
             self._on_change(routes)
 

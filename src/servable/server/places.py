@@ -26,6 +26,14 @@ class Places(Protocol):
     def find(self, name: str) -> Path:
         """The folder of a model that is there; NotFound where none is."""
 
+    def changeable(self, name: str) -> Path:
+        """The folder of a model that is there, whose pin and versions clients may change.
+
+        Raises:
+            NotFound: There is no such model.
+            FailedPrecondition: It is followed from a bucket.
+        """
+
     def take(self, name: str) -> Path:
         """The folder for a new version of a model, which may be a new model. It need not be there yet.
 
@@ -58,6 +66,9 @@ class ManyModels:
             raise _unknown(name)
         return folder
 
+    def changeable(self, name: str) -> Path:
+        return self.find(name)
+
     def take(self, name: str) -> Path:
         if _is_plain(name) and (self._root / name).is_dir():
             return self._root / name
@@ -86,6 +97,9 @@ class NamedModels:
         if folder is None:
             raise _unknown(name)
         return folder
+
+    def changeable(self, name: str) -> Path:
+        return self.find(name)
 
     def take(self, name: str) -> Path:
         folder = self._folders().get(name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from servable.storage.stores import obstore, open_store, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
     from pathlib import Path
 
     from servable.storage.uri import BucketUri
@@ -209,14 +209,13 @@ class Location:
 
     def _read_ahead(self, name: str, size: int) -> Iterator[bytes]:
         """The pieces of an object in their order; a few are on their way at the same time."""
-        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="servable-download") as pool:
-            waiting: deque[Future[bytes]] = deque()
-            for start in range(0, size, _PIECE):
-                if len(waiting) == _AHEAD:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(self._read_piece, name, start, min(start + _PIECE, size)))
-            while waiting:
+        waiting: deque[Future[bytes]] = deque()
+        for start in range(0, size, _PIECE):
+            if len(waiting) == _AHEAD:
                 yield waiting.popleft().result()
+            waiting.append(_begin(self._read_piece, name, start, min(start + _PIECE, size)))
+        while waiting:
+            yield waiting.popleft().result()
 
     def _read_piece(self, name: str, start: int, end: int) -> bytes:
         for tries_left in reversed(range(_TRIES)):
@@ -249,6 +248,20 @@ class Location:
     def _relative(self, path: str) -> str:
         prefix = self.uri.prefix
         return path.removeprefix(prefix).strip("/") if prefix else path.strip("/")
+
+
+def _begin(work: Callable[..., bytes], *arguments: object) -> Future[bytes]:
+    """Runs a function on a thread that the end of the process does not wait for, unlike those of an executor."""
+    future: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as error:  # for whom the result is for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="servable-download", daemon=True).start()
+    return future
 
 
 def _object(meta: Any) -> Object:
