@@ -62,6 +62,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[BucketSe
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setenv("SERVABLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # for processes that are started without the variable before
     yield server
     server.close()
 

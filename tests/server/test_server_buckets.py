@@ -182,9 +182,11 @@ def test_where_every_version_is_damaged_the_server_is_not_ready_and_says_why(
 ) -> None:
     save(1)
     damage(bucket, "models/vision/digits/1/model.onnx")
-    with following("s3://models/vision", ready=False, cache=str(tmp_path / "other")) as server:
-        with pytest.raises(Unavailable, match=r"model\.onnx is not the file that was saved"):
-            server.wait_until_ready(20)
+    with (
+        following("s3://models/vision", ready=False, cache=str(tmp_path / "other")) as server,
+        pytest.raises(Unavailable, match=r"model\.onnx is not the file that was saved"),
+    ):
+        server.wait_until_ready(20)
 
 
 def test_a_bucket_that_fails_or_hangs_holds_up_no_other_and_its_models_go_on(bucket: BucketServer) -> None:
@@ -250,19 +252,21 @@ def test_a_server_that_looks_once_does_not_look_again(bucket: BucketServer) -> N
 
 def test_clients_cannot_change_what_is_in_a_bucket(bucket: BucketServer) -> None:
     save(1)
-    with following("s3://models/vision", repository="write") as server:
-        with Client(f"http://{server.addresses.rest}") as client:
-            for change in (
-                lambda: client.remove("digits", version=1),
-                lambda: client.remove("digits"),
-                lambda: client.load("digits", version=1),
-            ):
-                with pytest.raises(ServableError, match="in a bucket"):
-                    change()
-            client.unload("digits")
-            assert server.wait_for(lambda routes: not routes.models["digits"].available, 20)
-            client.load("digits")
-            assert answers(server, 1)
+    with (
+        following("s3://models/vision", repository="write") as server,
+        Client(f"http://{server.addresses.rest}") as client,
+    ):
+        for change in (
+            lambda: client.remove("digits", version=1),
+            lambda: client.remove("digits"),
+            lambda: client.load("digits", version=1),
+        ):
+            with pytest.raises(ServableError, match="in a bucket"):
+                change()
+        client.unload("digits")
+        assert server.wait_for(lambda routes: not routes.models["digits"].available, 20)
+        client.load("digits")
+        assert answers(server, 1)
     assert bucket.names("models/vision/digits/1")
 
 

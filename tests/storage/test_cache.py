@@ -132,7 +132,7 @@ def test_the_environment_says_where_the_cache_is_and_how_large(monkeypatch: pyte
     monkeypatch.setenv("SERVABLE_CACHE", str(tmp_path / "other"))
     monkeypatch.setenv("SERVABLE_CACHE_SIZE", "1GiB")
     cache = Cache.from_environment()
-    assert (cache.root, cache._limit, DEFAULT_SIZE) == (tmp_path / "other", 1 << 30, 20 << 30)
+    assert (cache.root, cache.limit, DEFAULT_SIZE) == (tmp_path / "other", 1 << 30, 20 << 30)
     monkeypatch.setenv("SERVABLE_CACHE_SIZE", "much")
     with pytest.raises(SettingsError, match="SERVABLE_CACHE_SIZE must be a size"):
         Cache.from_environment()

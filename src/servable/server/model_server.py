@@ -428,8 +428,8 @@ class ModelServer:
 
     def _look_for_others(self, before: Routes, routes: Routes) -> None:
         """Where a version has failed, there may be an older one in the bucket that can stand in."""
-        for model in self._buckets.mirrors:
-            if failures([model], routes) and failures([model], routes) != failures([model], before):
+        for model, failed in failures(self._buckets.mirrors, routes).items():
+            if failures([model], before).get(model) != failed:
                 self._buckets.look_again(model)
 
     def _keeps(self, model: str) -> bool:

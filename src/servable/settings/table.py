@@ -301,7 +301,7 @@ class ServerSettings(PerModelSettings):
     bucket_poll_interval: float = _setting(
         60.0,
         kinds.DURATION,
-        "how often to look for versions in buckets; each look at a model is a request or two that the store charges for",
+        "how often to look for versions in buckets; a look at a model is a request or two, for which the store charges",
         section="Models and versions",
     )
     cache: str = _setting(

@@ -70,7 +70,7 @@ class Cache:
 
     def __init__(self, root: Path, limit: int = DEFAULT_SIZE) -> None:
         self.root = root
-        self._limit = limit
+        self.limit = limit
         self._entries = root / "entries"
         self._locks = root / "locks"
 
@@ -190,7 +190,7 @@ class Cache:
         sizes = {lock.name: _size(lock) for lock in locks}
         total = sum(sizes.values())
         for name, size in sizes.items():
-            if total <= self._limit:
+            if total <= self.limit:
                 return
             if name != keep and self._remove(name):
                 total -= size
