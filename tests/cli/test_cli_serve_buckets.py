@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import servable
-from servable.cli.folders import models_to_serve
+from servable.cli.folders import model_folder, models_to_serve
 from servable.client import Client
-from servable.errors import InvalidArgument
+from servable.errors import FailedPrecondition, InvalidArgument
 from version_folders import constant
 
 if TYPE_CHECKING:
@@ -42,3 +42,10 @@ def test_models_in_buckets_and_folders_are_named_side_by_side(bucket: BucketServ
 def test_storage_of_another_kind_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="no storage of kind ftp"):
         models_to_serve(("ftp://host/models",))
+
+
+def test_a_pin_is_not_looked_for_in_a_bucket() -> None:
+    with pytest.raises(FailedPrecondition, match="in a bucket"):
+        model_folder("digits", "s3://models/vision")
+    with pytest.raises(FailedPrecondition, match="in a bucket"):
+        model_folder("s3://models/vision/digits", "models")

@@ -207,6 +207,23 @@ def test_a_version_without_a_manifest_that_is_still_being_copied_is_refused(buck
         servable.load("s3://models/foreign/1")
 
 
+def test_an_object_whose_name_is_also_that_of_a_folder_is_told(bucket: BucketServer) -> None:
+    model = double().SerializeToString()
+    bucket.objects |= {f"models/foreign/1/{name}": model for name in ("model.onnx", "a/b", "a")}
+    with pytest.raises(FailedPrecondition, match="cannot be a file here"):
+        servable.load("s3://models/foreign/1")
+
+
+def test_an_interrupted_save_leaves_nothing(bucket: BucketServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("servable.storage.location.Location.upload", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save()
+    assert not bucket.objects
+
+
 def test_a_place_without_versions_is_told(bucket: BucketServer) -> None:
     with pytest.raises(NotFound, match="s3://models/nothing holds no versions"):
         servable.load("s3://models/nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from servable.errors import InvalidArgument, NotFound, ServableError
+from servable.errors import FailedPrecondition, InvalidArgument, NotFound, ServableError
 from servable.lifecycle import is_model_folder
 from servable.lifecycle.folders import child_folders, is_passed_over
 from servable.storage.uri import bucket_uri, local_path
@@ -78,7 +78,14 @@ def model_folder(model: str, models: str) -> Path:
 
     Raises:
         NotFound: There is none.
+        FailedPrecondition: It is in a bucket.
     """
+    for place in (model, models):
+        if bucket_uri(place) is not None:
+            raise FailedPrecondition(
+                f"{place} is in a bucket, and this command works on folders",
+                hint="the pin of a model is the object .servable/pin in its folder: see the guide on buckets",
+            )
     parent = Path(models)
     plain_name = "/" not in model and model not in (".", "..")
     candidates = [parent / model, parent] if plain_name else []

@@ -174,11 +174,13 @@ def _download(version: Location, files: Mapping[str, FileRecord], folder: Path, 
     progress = transfer.of(f"Downloading {version}", total)
     for name, record in files.items():
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             found = version.download(name, record.size, target, progress)
         except NotFound as error:
             raise DataLoss(f"{version}/{name} is missing", hint="save the version again") from error
+        except OSError as error:  # its name is too long for a disk, or is that of a folder as well
+            raise FailedPrecondition(f"{version}/{name} cannot be a file here: {error.strerror}") from error
         if record.sha256 and found != record.sha256:
             raise DataLoss(
                 f"{version}/{name} is not the file that was saved: its checksum differs", hint="save the version again"

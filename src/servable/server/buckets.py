@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from servable.errors import FailedPrecondition, ServableError
 from servable.lifecycle import Aspired, Failure
-from servable.lifecycle.folders import is_passed_over, version_number
+from servable.lifecycle.folders import version_number
 from servable.server.mirror import Mirror
+from servable.server.places import is_plain
 from servable.server.polling import Poll
 from servable.storage.cache import Cache
 from servable.storage.location import Location
@@ -134,7 +135,7 @@ class Buckets:
         return replace(config, base_path=mirror.folder)
 
     def _follow_children(self, place: Location, folder: Path, names: Iterable[str]) -> None:
-        wanted = {name for name in names if not is_passed_over(name) and version_number(name) is None}
+        wanted = {name for name in names if is_plain(name) and version_number(name) is None}
         for name in self.mirrors.keys() - wanted:
             self._forget(name)
         for name in wanted - self.mirrors.keys():

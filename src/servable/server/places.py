@@ -62,7 +62,7 @@ class ManyModels:
 
     def find(self, name: str) -> Path:
         folder = self._root / name
-        if not _is_plain(name) or not folder.is_dir():
+        if not is_plain(name) or not folder.is_dir():
             raise _unknown(name)
         return folder
 
@@ -70,7 +70,7 @@ class ManyModels:
         return self.find(name)
 
     def take(self, name: str) -> Path:
-        if _is_plain(name) and (self._root / name).is_dir():
+        if is_plain(name) and (self._root / name).is_dir():
             return self._root / name
         if not _NEW_NAME.fullmatch(name) or is_passed_over(name) or version_number(name) is not None:
             raise InvalidArgument(
@@ -134,8 +134,8 @@ def places_of(source: Source, models: str | Path | Mapping[str, str | Path]) -> 
     return NamedModels(lambda: folders)
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a name is that of a child of a folder, and of none that is hidden."""
+def is_plain(name: str) -> bool:
+    """Whether a name can be that of a child of a folder, and of none that is hidden."""
     return (
         bool(name)
         and len(name.encode("utf-8", "replace")) <= _LONGEST_NAME

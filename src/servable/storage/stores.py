@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # One request carries no more than a few megabytes, so none is to take longer.
 _CLIENT = {"timeout": "60s", "connect_timeout": "5s"}
-_RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 _LONGEST_MESSAGE = 500
 
 
