@@ -11,6 +11,7 @@ import hashlib
 import re
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -35,9 +36,17 @@ class Fault:
 
 @dataclass
 class BucketServer:
-    """The store. `objects` are its contents: `bucket/key` -> bytes."""
+    """The store.
+
+    Attributes:
+        objects: Its contents: `bucket/key` -> bytes.
+        written: When they all were written.
+        requests: What was asked, in words like `GET /bucket/key`.
+        before: Called with method and path before a request is answered.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    written: datetime = field(default_factory=lambda: datetime.now(UTC))
     requests: list[str] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda method, path: None
     _faults: list[Fault] = field(default_factory=list)
@@ -168,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
                 entries[folder] = f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
             else:
                 entries[key] = (
-                    f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-22T10:00:00.000Z</LastModified>"
+                    f"<Contents><Key>{escape(key)}</Key><LastModified>{self.store.written:%FT%TZ}</LastModified>"
                     f"<ETag>{escape(_etag(content))}</ETag><Size>{len(content)}</Size></Contents>"
                 )
         names = [name for name in sorted(entries) if name > after]

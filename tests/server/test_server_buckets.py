@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,6 +148,15 @@ def test_a_version_without_a_manifest_is_taken_once_two_looks_saw_the_same(bucke
         assert eventually(lambda: len(bucket.requests) > looks + 10)
         assert not any(line.endswith("model.onnx") for line in bucket.requests)
         growing.set()
+        assert answers(server, 3)
+
+
+def test_a_version_without_a_manifest_that_was_written_long_ago_is_taken_at_the_first_look(
+    bucket: BucketServer,
+) -> None:
+    bucket.objects["models/vision/digits/1/model.onnx"] = constant(3).SerializeToString()
+    bucket.written -= timedelta(minutes=5)
+    with following("s3://models/vision", bucket_poll_interval=3600.0) as server:
         assert answers(server, 3)
 
 

@@ -79,6 +79,11 @@ class Contents:
         text = "\n".join(f"{name}\0{each.size}\0{each.mark}" for name, each in sorted(self.objects.items()))
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
+    @property
+    def written(self) -> float:
+        """When the newest of the objects was written, in seconds of the store's clock."""
+        return max((each.written for each in self.objects.values()), default=0.0)
+
 
 def look_into(version: Location) -> Contents:
     """Looks into the folder of a version.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from servable.lifecycle import VersionPolicy
     from servable.lifecycle.sources import PolicyOf
+    from servable.model.bucket import Contents
     from servable.storage.cache import Cache, Entry
     from servable.storage.location import Listing, Location
 
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_FALLBACKS = 16
 _MAX_FILE = 1 << 20
+# Seconds since the last write after which one look is enough. Clocks differ; what was taken too soon is taken again.
+_AT_REST = 120.0
 
 
 class Mirror:
@@ -221,7 +225,7 @@ class Mirror:
                 if contents.claimed:
                     settling.append(number)
                     return False
-                if contents.objects and not self._is_stable(number, contents.key):
+                if contents.objects and not self._is_stable(number, contents):
                     settling.append(number)
                     return number in self._entries
                 if not contents.objects or self._taken.get(number) == contents.key:
@@ -237,9 +241,10 @@ class Mirror:
     def _is_over(self) -> bool:
         return self._closed or self._stopping()
 
-    def _is_stable(self, number: int, key: str) -> bool:
-        seen, self._seen[number] = self._seen.get(number), key
-        return seen == key
+    def _is_stable(self, number: int, contents: Contents) -> bool:
+        """Whether a version without a manifest is whole, as far as one can tell."""
+        seen, self._seen[number] = self._seen.get(number), contents.key
+        return seen == contents.key or time.time() - contents.written > _AT_REST
 
     def _take(self, number: int, entry: Entry) -> None:
         link = self.folder / f".link-{number}"

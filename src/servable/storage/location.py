@@ -39,10 +39,17 @@ _MOST_PARTS = 9_000
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object: its size in bytes, and a mark that changes with its content."""
+    """One object.
+
+    Attributes:
+        size: In bytes.
+        mark: Changes with its content.
+        written: When, in seconds of the store's clock.
+    """
 
     size: int
     mark: str
+    written: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +272,7 @@ def _begin(work: Callable[..., bytes], *arguments: object) -> Future[bytes]:
 
 
 def _object(meta: Any) -> Object:
-    return Object(meta["size"], f"{meta['e_tag'] or meta['last_modified']}")
+    return Object(meta["size"], f"{meta['e_tag'] or meta['last_modified']}", meta["last_modified"].timestamp())
 
 
 def _pieces(file: Path, size: int, progress: Progress) -> Iterator[bytes]:
