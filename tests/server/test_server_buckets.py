@@ -19,7 +19,7 @@ from servable.settings import ServerSettings
 from servable.storage import stores
 from servable.storage.uri import BucketUri
 from servers import DEFAULTS, eventually
-from version_folders import constant
+from version_folders import constant, publish_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +247,30 @@ def test_a_list_of_models_may_name_buckets_and_be_replaced(bucket: BucketServer)
         assert server.wait_for(lambda routes: set(routes.models["digits"].available) == {1, 2}, 20)
         server.reload([config("wine", "other", "wine")])
         assert server.wait_for(lambda routes: not routes.models["digits"].available, 20)
+
+
+def test_a_list_without_buckets_may_be_replaced_by_one_with_them_and_back(bucket: BucketServer, models: Path) -> None:
+    save(5, "s3://models/wine")
+    publish_onnx(models / "digits", 1, constant(1))
+    local = ModelConfig("digits", models / "digits")
+    with following(ModelList(models=(local,))) as server:
+        assert answers(server, 1)
+        server.reload([local, ModelConfig("wine", BucketUri("s3", "models", "wine"))], timeout=20)
+        assert answers(server, 5, "wine")
+        server.reload([local])
+        assert server.wait_for(lambda routes: not routes.models["wine"].available, 20)
+        assert answers(server, 1)
+
+
+def test_a_model_of_which_there_are_only_remains_does_not_keep_the_server_from_being_ready(
+    bucket: BucketServer,
+) -> None:
+    save(1)
+    bucket.objects["models/vision/wine/1/.saving"] = b"{}"
+    bucket.objects["models/vision/wine/1/model.onnx"] = b"half"
+    with following("s3://models/vision") as server:
+        assert answers(server, 1)
+        assert server.report().not_ready == ()
 
 
 def test_a_server_that_looks_once_does_not_look_again(bucket: BucketServer) -> None:

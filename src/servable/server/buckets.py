@@ -73,10 +73,6 @@ class Buckets:
         self._poll = Poll(settings.bucket_poll_interval, self._look)
         self._cache: Cache | None = None
 
-    @property
-    def is_used(self) -> bool:
-        return self._folder is not None
-
     # --- which models
 
     def take_folders(self, models: str | Path | Mapping[str, str | Path]) -> Path | Mapping[str, Path]:
@@ -91,7 +87,7 @@ class Buckets:
         if isinstance(models, (str, Path)):
             uri = bucket_uri(models)
             return local_path(models) if uri is None else self._take_one(Location(uri))
-        return {name: self._take_named(name, place, self._policy) for name, place in models.items()}
+        return {name: self._take_named(name, place) for name, place in models.items()}
 
     def _take_one(self, place: Location) -> Path | Mapping[str, Path]:
         listing = place.list()
@@ -106,9 +102,9 @@ class Buckets:
         self._poll.add(self._root)
         return folder
 
-    def _take_named(self, name: str, place: str | Path, policy: PolicyOf) -> Path:
+    def _take_named(self, name: str, place: str | Path) -> Path:
         uri = bucket_uri(place)
-        return local_path(place) if uri is None else self._mirror(name, Location(uri), policy).folder
+        return local_path(place) if uri is None else self._mirror(name, Location(uri), self._policy).folder
 
     def take_list(self, models: Iterable[ModelConfig]) -> tuple[ModelConfig, ...]:
         """The configs of a list with local folders in place of URIs. Models that stay where they were are kept.
@@ -185,8 +181,7 @@ class Buckets:
 
     def start(self, *, once: bool = False) -> None:
         """Begins to look; `once` for no more looks at a model after one that succeeded."""
-        if self.is_used:
-            self._poll.start(once=once)
+        self._poll.start(once=once)
 
     def stop(self) -> None:
         """Gives up what is under way, and removes the mirrors."""
@@ -194,7 +189,7 @@ class Buckets:
         self._poll.stop()
         for mirror in self.mirrors.values():
             mirror.close()
-        if self.is_used:
+        if self._folder is not None:
             self._remove_folder()
 
     def look_again(self, name: str) -> None:

@@ -55,7 +55,7 @@ class Mirror:
         error: Why the last look failed; what was there before stays.
         trouble: Why there is no version here, where the bucket has some.
         notes: Remarks of the last look, on versions that were passed over.
-        settling: Versions that are being written, downloaded, or looked at for the first time.
+        settling: Versions without a manifest that may still be changing.
         empty: Whether the bucket holds no version of the model.
     """
 
@@ -141,17 +141,8 @@ class Mirror:
     def _state(self) -> tuple[object, ...]:
         entries = {number: entry.path for number, entry in self._entries.items()}
         pin = None if not self.looked else _text(pin_path(self.folder))
-        return (
-            self.looked,
-            self.error,
-            self.trouble,
-            self.notes,
-            self.settling,
-            self.empty,
-            entries,
-            self._settings_mark,
-            pin,
-        )
+        told = (self.looked, self.error, self.trouble, self.notes, self.settling, self.empty)
+        return (*told, entries, self._settings_mark, pin)
 
     # --- files that say how to serve the model
 
@@ -223,8 +214,7 @@ class Mirror:
             contents = look_into(version)
             if not contents.has_manifest:
                 if contents.claimed:
-                    settling.append(number)
-                    return False
+                    return False  # nothing to wait for: its writer may have died long ago
                 if contents.objects and not self._is_stable(number, contents):
                     settling.append(number)
                     return number in self._entries

@@ -60,6 +60,7 @@ class Poll:
         self._interval = interval
         self._look = look
         self._once = False
+        self._started = False
         # When each is due: infinity while it is looked at. The heap may hold entries that no longer say the same.
         self._due: dict[Followed, float] = {}
         self._heap: list[tuple[float, int, Followed]] = []
@@ -73,8 +74,15 @@ class Poll:
 
     def start(self, *, once: bool = False) -> None:
         """Begins; `once` for no more looks at a thing after one that succeeded."""
-        self._once = once
-        self._thread.start()
+        with self._changed:
+            self._once = once
+            self._started = True
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        """Starts the thread once there is something to do, which for most servers is never."""
+        if self._started and self._due and self._thread.ident is None and not self._stopping:
+            self._thread.start()
 
     def stop(self) -> None:
         """Ends. A look that hangs is left behind after a few seconds: it must not keep the server from ending."""
@@ -84,12 +92,13 @@ class Poll:
             self._changed.wait_for(lambda: not self._running, _WAIT_STOPPED)
             for workers in self._workers.values():
                 workers.stop()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None:  # started at all
             self._thread.join()
 
     def add(self, followed: Followed) -> None:
         with self._changed:
             self._plan(followed, 0.0)
+            self._start_thread()
 
     def remove(self, followed: Followed) -> None:
         """Ends the looks at one; the one that runs goes on."""
