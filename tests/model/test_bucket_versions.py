@@ -157,6 +157,35 @@ def test_a_save_goes_on_after_breaks_and_errors(bucket: BucketServer) -> None:
     assert answer("s3://models/vision/digits") == (2 * ROWS).tolist()
 
 
+def test_a_load_goes_on_after_breaks_and_errors(bucket: BucketServer, tmp_path: Path) -> None:
+    save()
+    shutil.rmtree(tmp_path / "cache")
+    bucket.fail("GET", "list-type", times=2)
+    bucket.fail("GET", "servable.json", times=1, status=503)
+    bucket.fail("GET", "model.onnx", times=2, status=0)
+    assert answer("s3://models/vision/digits") == (2 * ROWS).tolist()
+
+
+def test_a_download_that_breaks_for_good_leaves_nothing_in_the_cache(
+    bucket: BucketServer, tmp_path: Path, few_tries: None
+) -> None:
+    save()
+    shutil.rmtree(tmp_path / "cache")
+    bucket.fail("GET", "model.onnx", times=100, status=0)
+    with pytest.raises(Unavailable):
+        servable.load("s3://models/vision/digits")
+    assert not list((tmp_path / "cache" / "entries").iterdir())
+    bucket.heal()
+    assert answer("s3://models/vision/digits") == (2 * ROWS).tolist()
+
+
+def test_a_long_transfer_tells_how_far_it_is(bucket: BucketServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servable.model.bucket._WORTH_TELLING", 1)
+    told: list[str] = []
+    save(progress=told.append)
+    assert [line for line in told if line.startswith("Uploading s3://models/vision/digits/1: 100 %")]
+
+
 def test_a_file_that_was_changed_in_the_bucket_is_refused(bucket: BucketServer, tmp_path: Path) -> None:
     save()
     shutil.rmtree(tmp_path / "cache")
