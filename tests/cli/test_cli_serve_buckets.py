@@ -44,7 +44,7 @@ def test_storage_of_another_kind_is_refused() -> None:
         models_to_serve(("ftp://host/models",))
 
 
-def test_a_pin_is_not_looked_for_in_a_bucket() -> None:
+def test_what_works_on_folders_only_says_so() -> None:
     with pytest.raises(FailedPrecondition, match="in a bucket"):
         model_folder("digits", "s3://models/vision")
     with pytest.raises(FailedPrecondition, match="in a bucket"):

@@ -84,7 +84,7 @@ def model_folder(model: str, models: str) -> Path:
         if bucket_uri(place) is not None:
             raise FailedPrecondition(
                 f"{place} is in a bucket, and this command works on folders",
-                hint="the pin of a model is the object .servable/pin in its folder: see the guide on buckets",
+                hint="copy the versions that it needs",
             )
     parent = Path(models)
     plain_name = "/" not in model and model not in (".", "..")

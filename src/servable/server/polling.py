@@ -24,7 +24,7 @@ LOOK_AGAIN = 10.0
 
 _JITTER = 0.1
 _THREADS = 4
-_WAIT_STOPPED = 5.0
+_WAIT_STOPPED = 2.0
 
 
 class Followed(Protocol):
@@ -85,7 +85,7 @@ class Poll:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends. A look that hangs is left behind after a few seconds: it must not keep the server from ending."""
+        """Ends. A look that hangs is left behind after two seconds: it must not keep the server from ending."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
