@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servable.errors import FailedPrecondition, ServableError
-from servable.lifecycle import Aspired, Failure
+from servable.lifecycle import Aspired, Failure, Routes, State
 from servable.lifecycle.folders import version_number
 from servable.server.mirror import Mirror
+from servable.server.model_list import failures
 from servable.server.places import is_plain
 from servable.server.polling import Poll
 from servable.storage.cache import Cache
@@ -46,7 +47,6 @@ class Buckets:
     Args:
         settings: Of the server.
         policy: Which versions of a model are wanted, by its local folder.
-        failed: The versions of a model that were tried and cannot be served.
         changed: Called when a mirror has changed; from any thread.
 
     Attributes:
@@ -57,14 +57,13 @@ class Buckets:
         self,
         settings: ServerSettings,
         policy: Callable[[Path], VersionPolicy],
-        failed: Callable[[str], frozenset[int]],
         changed: Callable[[], None],
     ) -> None:
         self.mirrors: Mapping[str, Mirror] = {}
         self._settings = settings
         self._policy = policy
-        self._failed = failed
         self._changed = changed
+        self._routes = Routes()
         self._root: _Root | None = None
         self._folder: Path | None = None
         self._made = 0
@@ -192,10 +191,19 @@ class Buckets:
         if self._folder is not None:
             self._remove_folder()
 
-    def look_again(self, name: str) -> None:
-        """Looks at a model without waiting for its time."""
-        if (mirror := self.mirrors.get(name)) is not None:
-            self._poll.look_now(mirror)
+    def published(self, routes: Routes) -> None:
+        """Takes note of what is served now. Where a version has failed, an older one in the bucket may stand in."""
+        before, self._routes = self._routes, routes
+        mirrors = self.mirrors
+        for model, failed in failures(mirrors, routes).items():
+            if failures([model], before).get(model) != failed:
+                self._poll.look_now(mirrors[model])
+
+    def _failed(self, model: str) -> frozenset[int]:
+        """The versions of a model that were tried and cannot be served."""
+        route = self._routes.models.get(model)
+        versions = route.status.versions if route else ()
+        return frozenset(each.version for each in versions if each.state is State.END and each.failure)
 
     def _look(self, followed: Followed) -> None:
         if followed.look():

@@ -122,7 +122,7 @@ class ModelServer:
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
         self._list_source = ModelListSource(self._policy_of, self.settings.settle)
-        self._buckets = Buckets(self.settings, self._policy_of, self._failed_versions, self.look_now)
+        self._buckets = Buckets(self.settings, self._policy_of, self.look_now)
         if isinstance(models, ModelList):
             check_labels(models.models, {}, Routes(), allow_unavailable=models.labels_for_unavailable)
             self._list_source.replace(self._buckets.take_list(models.models))
@@ -421,17 +421,6 @@ class ModelServer:
     def _settings_of(self, model: str) -> ModelSettings:
         return self._model_settings.last(self._folders.get(model))
 
-    def _failed_versions(self, model: str) -> frozenset[int]:
-        route = self.routes.models.get(model)
-        versions = route.status.versions if route else ()
-        return frozenset(each.version for each in versions if each.state is State.END and each.failure)
-
-    def _look_for_others(self, before: Routes, routes: Routes) -> None:
-        """Where a version has failed, there may be an older one in the bucket that can stand in."""
-        for model, failed in failures(self._buckets.mirrors, routes).items():
-            if failures([model], before).get(model) != failed:
-                self._buckets.look_again(model)
-
     def _keeps(self, model: str) -> bool:
         return self._settings_of(model).versions_always_present
 
@@ -468,10 +457,9 @@ class ModelServer:
             return
         self._forget_ended(routes)
         with self._changed:
-            before = self._routes
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()
-        self._look_for_others(before, routes)
+        self._buckets.published(routes)
         if self._on_change:
             self._on_change(routes)
 
