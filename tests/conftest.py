@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from grpc_tools import protoc
 
+from bucket_server import BucketServer
 from gates import Gate
 from servers import model_server
 
@@ -49,6 +50,21 @@ def start(models: Path) -> Iterator[Callable[..., ModelServer]]:
             return server
 
         yield start_one
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[BucketServer]:
+    """An empty store on loopback, to which `s3://` and `gs://` lead; and an empty cache."""
+    server = BucketServer()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setenv("SERVABLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # for processes that are started without the variable before
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -18,7 +18,17 @@ from servers import model_server
 pytestmark = pytest.mark.tensorflow
 
 SAVED = ["digits", "people", "text", "vocabulary_file", "transformer", "lists", "own_layer", "lambda_layer"]
-SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file", "images", "model_before", "arguments"]
+SAVED += [
+    "subclassed",
+    "layer_before",
+    "function_before",
+    "further",
+    "one_row",
+    "a_file",
+    "images",
+    "model_before",
+    "arguments",
+]
 REFUSED = ["wrong_before", "untraceable_before", "other_names", "other_rank", "replaced"]
 REFUSED_AS_ONNX = ["text_onnx", "people_onnx", "transformer_onnx", "own_layer_onnx", "function_before_onnx"]
 

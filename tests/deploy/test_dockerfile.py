@@ -114,7 +114,7 @@ def test_packages_are_installed_at_versions_that_are_pinned(stages: dict[str, li
                 names -= {"constraints.txt", "requirements.txt"}
                 installed |= names
                 assert not names or "--constraint" in words, command
-    assert installed == {"maturin", "tensorflow-cpu", "tensorflow", "ai-edge-litert"}
+    assert installed == {"maturin", "obstore", "tensorflow-cpu", "tensorflow", "ai-edge-litert"}
     assert installed <= pins
 
 

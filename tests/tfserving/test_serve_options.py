@@ -9,6 +9,7 @@ from servable.engines.options import TensorFlowOptions
 from servable.errors import InvalidArgument
 from servable.server.model_list import Looks
 from servable.server.security import GrpcTls
+from servable.storage.uri import BucketUri
 from servable.tfserving.configs import read_ssl_config
 from servable.tfserving.flags import parse
 from servable.tfserving.options import ServeOptions, serve_options
@@ -155,11 +156,22 @@ def test_certificates_without_a_key_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("base_path", "complaint"),
-    [("m", "absolute path or URI; got base_path.*=m"), ("gs://bucket/m", "only local folders"), ("", "both|Both")],
+    [("m", "absolute path or URI; got base_path.*=m"), ("hdfs://host/m", "no storage of kind hdfs"), ("", "both|Both")],
 )
 def test_a_base_path_that_cannot_be_served_is_refused(base_path: str, complaint: str) -> None:
     with pytest.raises(InvalidArgument, match=complaint):
         serve_options(parse([f"--model_base_path={base_path}"]))
+
+
+def test_a_base_path_may_be_in_a_bucket() -> None:
+    found = serve_options(parse(["--model_base_path=gs://bucket/models/m"])).models.models[0].base_path
+    assert found == BucketUri("gs", "bucket", "models/m")
+
+
+def test_buckets_are_asked_as_often_as_the_flag_says_and_seldom_without_it() -> None:
+    line = ["--model_base_path=gs://bucket/models/m"]
+    assert serve_options(parse(line)).settings.bucket_poll_interval == 60
+    assert serve_options(parse([*line, "--file_system_poll_wait_seconds=30"])).settings.bucket_poll_interval == 30
 
 
 def test_a_file_uri_is_a_folder() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from servable.errors import InvalidArgument, NotFound, ServableError
+from servable.errors import FailedPrecondition, InvalidArgument, NotFound, ServableError
 from servable.lifecycle import is_model_folder
 from servable.lifecycle.folders import child_folders, is_passed_over
+from servable.storage.uri import bucket_uri, local_path
 
 _MOST_LISTED = 10
 
 
-def models_to_serve(arguments: tuple[str, ...]) -> Path | dict[str, Path]:
-    """What `servable serve` is to serve.
+def models_to_serve(arguments: tuple[str, ...]) -> str | Path | dict[str, str | Path]:
+    """What `servable serve` is to serve: folders, or URIs of buckets as they are.
 
     Args:
         arguments: One folder, or several of `NAME=DIR` and of folders of single models.
@@ -23,7 +24,7 @@ def models_to_serve(arguments: tuple[str, ...]) -> Path | dict[str, Path]:
     """
     if len(arguments) == 1 and not _is_named(arguments[0]):
         return _existing(arguments[0])
-    models: dict[str, Path] = {}
+    models: dict[str, str | Path] = {}
     for argument in arguments:
         name, folder = _named(argument)
         if name in models:
@@ -33,16 +34,20 @@ def models_to_serve(arguments: tuple[str, ...]) -> Path | dict[str, Path]:
 
 
 def _is_named(argument: str) -> bool:
-    return "=" in argument and not Path(argument).is_dir()
+    name, separator, _ = argument.partition("=")
+    return bool(separator) and "://" not in name and not Path(argument).is_dir()
 
 
-def _named(argument: str) -> tuple[str, Path]:
+def _named(argument: str) -> tuple[str, str | Path]:
     if _is_named(argument):
         name, _, folder = argument.partition("=")
         if not name:
             raise InvalidArgument(f"There is no name before the = of {argument!r}", hint="write NAME=DIR")
         return name, _existing(folder)
-    folder_path = _existing(argument).absolute()
+    if (uri := bucket_uri(argument)) is not None:
+        return uri.name, argument
+    folder_path = local_path(argument)
+    _existing(argument)
     if not is_model_folder(folder_path):
         raise InvalidArgument(
             f"{folder_path} is not the folder of one model: it holds no version",
@@ -51,7 +56,9 @@ def _named(argument: str) -> tuple[str, Path]:
     return folder_path.name, folder_path
 
 
-def _existing(folder: str) -> Path:
+def _existing(folder: str) -> str | Path:
+    if bucket_uri(folder) is not None:
+        return folder
     path = Path(folder)
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "is not there"
@@ -71,7 +78,14 @@ def model_folder(model: str, models: str) -> Path:
 
     Raises:
         NotFound: There is none.
+        FailedPrecondition: It is in a bucket.
     """
+    for place in (model, models):
+        if bucket_uri(place) is not None:
+            raise FailedPrecondition(
+                f"{place} is in a bucket, and this command works on folders",
+                hint="copy the versions that it needs",
+            )
     parent = Path(models)
     plain_name = "/" not in model and model not in (".", "..")
     candidates = [parent / model, parent] if plain_name else []

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servable.cli.folders import model_folder
 from servable.cli.options import json_option, models_option
 from servable.cli.output import say, write_json
+from servable.cli.pinned import folder_to_pin
 from servable.lifecycle import read_pin, version_before, version_policy, write_pin
 from servable.lifecycle.folders import list_versions
 from servable.settings import load_model_settings, load_server_settings
+from servable.storage.uri import bucket_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,22 +26,22 @@ if TYPE_CHECKING:
 def rollback(model: str, models: str, as_json: bool) -> None:
     """Go back to the version before the one that serves now.
 
-    MODEL is the name of a model, or the path of its folder. The version before is pinned: every server that follows
-    this folder serves it, also after a restart, whatever newer versions there are. A second rollback goes back one
-    more. Nothing is deleted.
+    MODEL is the name of a model, or the path or URI of its folder. The version before is pinned: every server that
+    follows this folder serves it, also after a restart, whatever newer versions there are. A second rollback goes back
+    one more. Nothing is deleted.
     """
-    folder = model_folder(model, models)
-    pinned = read_pin(folder)
-    serving = _serving(folder, pinned)
-    version = version_before(folder, serving)
-    write_pin(folder, version)
-    name = folder.absolute().name
+    with folder_to_pin(model, models) as (folder, place):
+        pinned = read_pin(folder)
+        serving = _serving(folder, pinned)
+        version = version_before(folder, serving)
+        write_pin(folder, version)
     if as_json:
-        write_json({"model": name, "folder": str(folder.absolute()), "version": version, "before": serving})
+        write_json({"model": folder.name, "folder": place, "version": version, "before": serving})
         return
-    say(f"{name}: version {version} is pinned now; it was version {serving} before. Servers follow within moments.")
+    soon = "at their next look" if bucket_uri(place) else "within moments"
+    say(f"{folder.name}: version {version} is pinned now; it was version {serving} before. Servers follow {soon}.")
     undo = f"{pinned}" if pinned is not None else "--clear"
-    say(f"To undo it: servable pin {shlex.quote(str(folder.absolute()))} {undo}")
+    say(f"To undo it: servable pin {shlex.quote(place)} {undo}")
 
 
 def _serving(folder: Path, pinned: int | None) -> int | None:

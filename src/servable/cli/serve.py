@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def serve(models: tuple[str, ...], config: str | None, **flags: Any) -> None:
     """Serve models over REST and gRPC.
 
-    DIR is a folder of models (DIR/digits/1 is version 1 of the model digits) or the folder of one model. Several models
-    from several places are given as NAME=DIR. Without an argument SERVABLE_MODELS names the folder, else it is
-    ./models. --model-config-file names a list of models instead.
+    DIR is a folder of models (DIR/digits/1 is version 1 of the model digits) or the folder of one model. It may be in a
+    bucket: s3://BUCKET/models, gs://, az://. Several models from several places are given as NAME=DIR. Without an
+    argument SERVABLE_MODELS names the folder, else it is ./models. --model-config-file names a list of models instead.
 
     A new version takes over without a failed request; when its folder is removed, the one before answers again.
 
@@ -65,7 +65,7 @@ def serve(models: tuple[str, ...], config: str | None, **flags: Any) -> None:
         leave_at_once(0 if end.finished else 1)
 
 
-def _models(arguments: tuple[str, ...], settings: ServerSettings) -> Path | dict[str, Path] | ModelList:
+def _models(arguments: tuple[str, ...], settings: ServerSettings) -> str | Path | dict[str, str | Path] | ModelList:
     if not settings.model_config_file:
         return models_to_serve(arguments or (os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER,))
     if arguments:

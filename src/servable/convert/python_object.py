@@ -57,7 +57,7 @@ def convert(conversion: Conversion) -> Draft:
     if not takes(model):
         raise ConversionError(
             f"{_title(model)} cannot be saved",
-            hint="known are models of Keras, TensorFlow, PyTorch, JAX and scikit-learn, and objects with a method predict(x)",
+            hint="known are Keras, TensorFlow, PyTorch, JAX, scikit-learn, and objects with a method predict(x)",
         )
     conversion.allow("python")
     source = module_source(type(model))

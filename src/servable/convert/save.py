@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.convert.conversion import Conversion
@@ -11,18 +10,19 @@ from servable.convert.converters import converter_of
 from servable.convert.proof import prove
 from servable.convert.statistics import version_statistics
 from servable.engines.options import EngineOptions
+from servable.model.destination import destination_of
 from servable.model.examples import take_examples
 from servable.model.manifest import record_files, write_manifest
 from servable.model.origin import origin_of
-from servable.model.staging import publish, require_free, staging_folder
 from servable.model.tolerance import check_tolerance
-from servable.model.versions import Version, check_number
+from servable.model.versions import check_number
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
     from servable.model.tolerance import Tolerance
+    from servable.model.versions import Version
 
 
 def save(
@@ -53,7 +53,8 @@ def save(
             the path of a SavedModel's folder; a PyTorch module or program of torch.export; a JAX function with its
             parameters; the path of an .onnx or .pt2 file, or a ModelProto; or any object with `predict` (see
             `servable.convert.python_object`).
-        folder: The model's folder, like `models/digits`; it is made if it is not there. Its name is the model's name.
+        folder: The model's folder, like `models/digits` or `s3://bucket/models/digits`; it is made if it is not there.
+            Its name is the model's name.
         examples: Real inputs as the model takes them: an array whose first axis counts instances, a dict of arrays, or
             a DataFrame. A handful is best; at most 1024.
         preprocess: What comes before the model, in the same framework: a function, a layer or a module. It becomes part
@@ -80,6 +81,7 @@ def save(
         GoldenMismatch: The version does not answer as the model does. Message: a table of where and how much.
         AlreadyExists: The version number is taken.
         InvalidArgument: Examples or folder are unusable.
+        Unavailable: The bucket cannot be reached; further errors of buckets: `servable.storage.location.Location`.
         EngineMissing: ONNX Runtime is not installed.
 
     Example:
@@ -88,12 +90,12 @@ def save(
         digits/1
     """
     say = progress or (lambda _: None)
-    model_folder = Path(folder).absolute()
+    model_folder = destination_of(folder)
     given = take_examples(examples, input_name)
     limits = check_tolerance(tolerance)
     if version is not None:
-        require_free(model_folder, check_number(version))
-    with staging_folder(model_folder) as staging:
+        model_folder.require_free(check_number(version))
+    with model_folder.staging() as staging:
         say(f"Converting {type(model).__name__}")
         draft = converter_of(model).convert(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
@@ -107,6 +109,6 @@ def save(
             files=record_files(staging),
         )
         write_manifest(staging, manifest)
-        number, path = publish(staging, model_folder, version)
-    say(f"Saved version {number}")
-    return Version(path, model_folder.name, number, manifest)
+        saved = model_folder.publish(staging, manifest, version, say)
+    say(f"Saved version {saved.number}")
+    return saved

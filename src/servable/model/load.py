@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from servable.engines.load import Loaded, load_version
 from servable.engines.native import run, unload
-from servable.errors import FailedPrecondition, InvalidArgument
+from servable.errors import FailedPrecondition, InvalidArgument, ManifestError
 from servable.model.bind import bind
+from servable.model.bucket import fetch, find_bucket_version
 from servable.model.signatures import Signature, find_signature
 from servable.model.versions import find_version
+from servable.storage.cache import Cache
+from servable.storage.location import Location
+from servable.storage.uri import bucket_uri, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from concurrent.futures import Future
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from servable.engines.options import EngineOptions
     from servable.model.signatures import TensorSpec
+    from servable.storage.cache import Entry
 
     Answer = NDArray[Any] | dict[str, NDArray[Any]]
 
@@ -36,18 +41,35 @@ def load(path: str | os.PathLike[str], options: EngineOptions | None = None) -> 
     Its files are compared with its manifest and its golden examples are run, as a server does it.
 
     Args:
-        path: Folder of a version, or folder of a model: then its newest version.
+        path: Folder of a version, or folder of a model: then its newest version. Or the URI of one in a bucket, like
+            `s3://bucket/models/digits`: it is downloaded into the cache, once.
         options: Threads of the engine. Default: what the version says.
 
     Raises:
-        ServableError: See `servable.engines.load.load_version`.
+        ServableError: See `servable.engines.load.load_version`, and for URIs `servable.model.bucket.fetch`.
 
     Example:
         >>> with load("models/digits") as digits:  # doctest: +SKIP
         ...     digits.predict(x)["label"]
     """
-    folder = find_version(Path(path).absolute())
+    if (uri := bucket_uri(path)) is not None:
+        return _load_from_bucket(Location(uri), options)
+    folder = find_version(local_path(path))
     return Servable(folder, load_version(folder, options))
+
+
+def _load_from_bucket(place: Location, options: EngineOptions | None) -> Servable:
+    version = find_bucket_version(place)
+    cache = Cache.from_environment()
+    entry = fetch(version, cache)
+    try:
+        loaded = load_version(entry.path, options)
+    except ManifestError:
+        # The copy in the cache was damaged since: once more, from the bucket.
+        cache.discard(entry)
+        entry = fetch(version, cache)
+        loaded = load_version(entry.path, options)
+    return Servable(entry.path, loaded, name=str(version), entry=entry)
 
 
 class Servable:
@@ -59,8 +81,10 @@ class Servable:
         batch_safe: Whether rows of a batch are proven independent; None for unknown.
     """
 
-    def __init__(self, path: Path, loaded: Loaded) -> None:
+    def __init__(self, path: Path, loaded: Loaded, *, name: str = "", entry: Entry | None = None) -> None:
         self.path = path
+        self._name = name or f"{path.parent.name}/{path.name}"
+        self._entry = entry
         self.signatures: dict[str, Signature] = {signature.name: signature for signature in loaded.signatures}
         self.batch_safe = loaded.batch_safe
         self._loaded: Loaded | None = loaded
@@ -148,6 +172,8 @@ class Servable:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             unload(loaded.servable)
+        if self._entry is not None:
+            self._entry.close()
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +184,7 @@ class Servable:
     def __repr__(self) -> str:
         state = " (closed)" if self._loaded is None else ""
         lines = "".join(map(_describe, self.signatures.values()))
-        return f"Servable {self.path.parent.name}/{self.path.name}{state}{lines}"
+        return f"Servable {self._name}{state}{lines}"
 
 
 def _in_order(ask: Callable[[Any], Answer], batches: Iterable[Any], threads: int) -> Generator[Answer, None, None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "servable.json"
 SCHEMA = 1
-_MAX_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -110,18 +110,27 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+            raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}") from error
-    if len(raw) > _MAX_BYTES:
-        raise ManifestError(f"{path}: larger than {_MAX_BYTES >> 20} MiB")
+    if len(raw) > MAX_BYTES:
+        raise ManifestError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
+    return parse_manifest(raw, str(path))
+
+
+def parse_manifest(raw: bytes, place: str) -> Manifest:
+    """The manifest of the text of a `servable.json`; errors name the place that it came from.
+
+    Raises:
+        ManifestError: It is not of this form, or was written by a newer servable.
+    """
     try:
         return manifest_from_json(json.loads(raw))
     except (InvalidArgument, ValueError, RecursionError) as error:
         hint = error.hint if isinstance(error, InvalidArgument) else "save the version again, or copy it again whole"
-        raise ManifestError(f"{path}: {error}", hint=hint) from error
+        raise ManifestError(f"{place}: {error}", hint=hint) from error
 
 
 def manifest_from_json(data: Any) -> Manifest:
@@ -141,9 +150,9 @@ def manifest_from_json(data: Any) -> Manifest:
         raise ManifestError("'batch_safe' must be true, false or null")
     return Manifest(
         format=_get(data, "format", str),
-        file=_inside(_get(data, "file", str)),
+        file=inside(_get(data, "file", str)),
         signatures=read_signatures(_get(data, "signatures", list)),
-        files={_inside(name): _file_record(record) for name, record in _get(data, "files", dict).items()},
+        files={inside(name): _file_record(record) for name, record in _get(data, "files", dict).items()},
         frameworks={name: str(version) for name, version in _get(data, "frameworks", dict, {}).items()},
         origin=_origin(_get(data, "origin", dict, {})),
         tolerance=tolerance_from_json(_get(data, "tolerance", dict, {})),
@@ -165,8 +174,14 @@ def _get(data: Any, key: str, kind: type, default: Any = None) -> Any:
 _KINDS = {int: "an integer", str: "a string", list: "a list", dict: "an object"}
 
 
-def _inside(name: str) -> str:
-    # A manifest may come from anywhere; what it names must not lead out of the version's folder.
+def inside(name: str) -> str:
+    """The relative name of a file again.
+
+    A manifest may come from anywhere; what it names must not lead out of the version's folder.
+
+    Raises:
+        ManifestError: It does.
+    """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise ManifestError(f"the file name '{name}' leads out of the version's folder")

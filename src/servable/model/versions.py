@@ -25,6 +25,7 @@ class Version:
         model: Name of the model: that of the folder above.
         number: Its number.
         manifest: What it says of itself.
+        uri: Where it is in a bucket; `path` is then a copy in the cache. None for a local one.
 
     Example:
         >>> from pathlib import Path
@@ -37,6 +38,7 @@ class Version:
     model: str
     number: int
     manifest: Manifest
+    uri: str | None = None
 
     def __str__(self) -> str:
         return f"{self.model}/{self.number}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from servable.errors import FailedPrecondition, InvalidArgument
+from servable.errors import FailedPrecondition, Internal, InvalidArgument
 from servable.lifecycle import Aspired, FolderSource, State
+from servable.storage.uri import BucketUri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ class ModelConfig:
 
     Attributes:
         name: Under which clients ask for it.
-        base_path: The folder that holds its versions; absolute.
+        base_path: The folder that holds its versions; absolute, or in a bucket.
         version_policy: Which versions are wanted; None for what the settings of the model say.
         labels: Label -> version; None for what the settings of the model say.
         platform: Its kind, as TensorFlow Serving means it; cannot change while the model is served.
@@ -50,11 +51,18 @@ class ModelConfig:
     """
 
     name: str
-    base_path: Path
+    base_path: Path | BucketUri
     version_policy: VersionPolicy | None = None
     labels: Mapping[str, int] | None = None
     platform: str = PLATFORM
     request_log: LogTarget | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The local folder that holds its versions. Not for one in a bucket: it has to be given one first."""
+        if isinstance(self.base_path, BucketUri):
+            raise Internal(f"Model {self.name} is in a bucket and not followed")
+        return self.base_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +119,7 @@ class ModelListSource:
 
     def _source(self, config: ModelConfig) -> FolderSource:
         policy = config.version_policy or self.policy
-        return FolderSource(config.name, config.base_path, policy=policy, settle=self.settle)
+        return FolderSource(config.name, config.folder, policy=policy, settle=self.settle)
 
 
 def check_models(models: Sequence[ModelConfig], in_force: Mapping[str, ModelConfig] | None = None) -> None:
@@ -134,7 +142,7 @@ def check_models(models: Sequence[ModelConfig], in_force: Mapping[str, ModelConf
         if config.name in names:
             raise InvalidArgument(f"Illegal to list model {config.name} multiple times in config list")
         names.add(config.name)
-        if not config.base_path.is_absolute():
+        if not isinstance(config.base_path, BucketUri) and not config.base_path.is_absolute():
             raise InvalidArgument(
                 f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
             )

@@ -23,6 +23,7 @@ from servable.lifecycle import (
     WithheldSource,
     version_policy,
 )
+from servable.server.buckets import Buckets
 from servable.server.demand import DemandWatch, residence_metrics
 from servable.server.driver import Driver
 from servable.server.engine_options import tensorflow_options_of
@@ -93,7 +94,7 @@ class ModelServer:
 
     Args:
         models: A folder of model folders, one model folder, model names with their folders, or a list that `reload` can
-            replace.
+            replace. Each folder may be the URI of one in a bucket.
         settings: See `servable config`.
         tensorflow: What TensorFlow is told, where a model is for it; what the settings say if None.
         grpc_tls: Certificates for gRPC alone, instead of those of the settings.
@@ -122,19 +123,21 @@ class ModelServer:
         self._model_settings = ModelSettingsReader(self.settings)
         self._list = models if isinstance(models, ModelList) else None
         self._list_source = ModelListSource(self._policy_of, self.settings.settle)
+        self._buckets = Buckets(self.settings, self._policy_of, self.look_now)
         if isinstance(models, ModelList):
-            self._list_source.replace(models.models)
             check_labels(models.models, {}, Routes(), allow_unavailable=models.labels_for_unavailable)
+            self._list_source.replace(self._buckets.take_list(models.models))
             source: Source = self._list_source
-            folders = [config.base_path for config in models.models]
+            folders = [config.folder for config in self._list_source.configs.values()]
             places: Places = NamedModels(
-                lambda: {name: config.base_path for name, config in self._list_source.configs.items()}
+                lambda: {name: config.folder for name, config in self._list_source.configs.items()}
             )
         else:
-            source, folders = source_of(models, self.settings, self._policy_of)
-            places = places_of(source, models)
-        self._source = WithheldSource(KeepingSource(source, self._keeps))
-        self.repository = Repository(weakref.ref(self), places, self.settings)
+            local = self._buckets.take_folders(models)
+            source, folders = source_of(local, self.settings, self._policy_of)
+            places = places_of(source, local)
+        self._source = WithheldSource(KeepingSource(self._buckets.source(source), self._keeps))
+        self.repository = Repository(weakref.ref(self), self._buckets.places(places), self.settings)
         self._security = Security(self.settings, grpc_tls)
         self._native = _native.Server(
             json.dumps(native_settings(self.settings) | self._security.native_settings()),
@@ -197,6 +200,7 @@ class ModelServer:
             self._demand.start()
         if self._list is None or self._list.looks is not Looks.NEVER:
             self._watcher.start()
+            self._buckets.start(once=self._list is not None and self._list.looks is Looks.ONCE)
         return self.addresses
 
     def wait_until_ready(self, timeout: float | None = 60.0) -> None:
@@ -240,6 +244,7 @@ class ModelServer:
         if not self._stopped:
             self._stopped = True
             self._security.stop()
+            self._buckets.stop()
             self._watcher.stop()
             self._skew.stop()
             self._loader.stop()
@@ -291,10 +296,11 @@ class ModelServer:
             self._wait_for_models(new, self.settings.reload_timeout if timeout is None else timeout)
 
     def _replace(self, models: Sequence[ModelConfig], looks: Looks) -> None:
+        models = self._buckets.take_list(models)
         if looks is Looks.NEVER:
             self._list_source.replace(models)
             return
-        self._watcher.watch(config.base_path for config in models)
+        self._watcher.watch(config.folder for config in models)
         self.look_at_once(lambda _: self._list_source.replace(models))
 
     def _wait_for_models(self, names: Iterable[str], timeout: float) -> None:
@@ -463,6 +469,7 @@ class ModelServer:
         with self._changed:
             self._routes, self._loaded, self._starting = routes, dict(loaded), starting
             self._changed.notify_all()
+        self._buckets.published(routes)
         if self._on_change:
             self._on_change(routes)
 

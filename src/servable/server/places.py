@@ -26,6 +26,14 @@ class Places(Protocol):
     def find(self, name: str) -> Path:
         """The folder of a model that is there; NotFound where none is."""
 
+    def changeable(self, name: str) -> Path:
+        """The folder of a model that is there, whose pin and versions clients may change.
+
+        Raises:
+            NotFound: There is no such model.
+            FailedPrecondition: It is followed from a bucket.
+        """
+
     def take(self, name: str) -> Path:
         """The folder for a new version of a model, which may be a new model. It need not be there yet.
 
@@ -54,12 +62,15 @@ class ManyModels:
 
     def find(self, name: str) -> Path:
         folder = self._root / name
-        if not _is_plain(name) or not folder.is_dir():
+        if not is_plain(name) or not folder.is_dir():
             raise _unknown(name)
         return folder
 
+    def changeable(self, name: str) -> Path:
+        return self.find(name)
+
     def take(self, name: str) -> Path:
-        if _is_plain(name) and (self._root / name).is_dir():
+        if is_plain(name) and (self._root / name).is_dir():
             return self._root / name
         if not _NEW_NAME.fullmatch(name) or is_passed_over(name) or version_number(name) is not None:
             raise InvalidArgument(
@@ -86,6 +97,9 @@ class NamedModels:
         if folder is None:
             raise _unknown(name)
         return folder
+
+    def changeable(self, name: str) -> Path:
+        return self.find(name)
 
     def take(self, name: str) -> Path:
         folder = self._folders().get(name)
@@ -120,8 +134,8 @@ def places_of(source: Source, models: str | Path | Mapping[str, str | Path]) -> 
     return NamedModels(lambda: folders)
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a name is that of a child of a folder, and of none that is hidden."""
+def is_plain(name: str) -> bool:
+    """Whether a name can be that of a child of a folder, and of none that is hidden."""
     return (
         bool(name)
         and len(name.encode("utf-8", "replace")) <= _LONGEST_NAME

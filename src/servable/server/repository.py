@@ -162,9 +162,9 @@ class Repository:
     def _load(self, request: Request) -> dict[str, Any]:
         _check_parameters(request.body)
         server, name = self._server(), request.model
-        folder = self._places.find(name)
+        self._places.find(name)
         if request.version is not None:
-            write_pin(folder, request.version)
+            write_pin(self._places.changeable(name), request.version)
             logger.info("A client pins model %s to version %d", name, request.version)
         if not self._answers(name):
             # What has failed is tried once more: it counts as wanted anew.
@@ -186,7 +186,7 @@ class Repository:
         return self._told(name)
 
     def _unpin(self, request: Request) -> dict[str, Any]:
-        was_pinned = clear_pin(self._places.find(request.model))
+        was_pinned = clear_pin(self._places.changeable(request.model))
         self._server().look_at_once()
         return self._told(request.model) | {"was_pinned": was_pinned}
 
@@ -194,7 +194,7 @@ class Repository:
 
     def _remove(self, request: Request) -> dict[str, Any]:
         name, number = request.model, request.version
-        folder = self._places.removable(name) if number is None else self._places.find(name)
+        folder = self._places.removable(name) if number is None else self._places.changeable(name)
         gone = folder
         if number is not None:
             found = list_versions(folder).paths.get(number)

@@ -158,5 +158,6 @@ class Watcher(ChangeWatcher):
             logger.exception("The look at the models failed")
         else:
             if any(item.settling for item in aspired):
-                pause = self._settle if pause is None else min(pause, self._settle)
+                soon = max(self._settle, _QUIET_S)
+                pause = soon if pause is None else min(pause, soon)
         return pause

@@ -311,6 +311,24 @@ class ServerSettings(PerModelSettings):
         "how often to look for versions where the file system tells of no changes",
         section="Models and versions",
     )
+    bucket_poll_interval: float = _setting(
+        60.0,
+        kinds.DURATION,
+        "how often to look for versions in buckets; a look at a model is a request or two, for which the store charges",
+        section="Models and versions",
+    )
+    cache: str = _setting(
+        "",
+        kinds.PATH,
+        "the folder for what is downloaded from buckets; $XDG_CACHE_HOME/servable if empty",
+        section="Models and versions",
+    )
+    cache_size: int = _setting(
+        20 << 30,
+        kinds.SIZE,
+        "how much the cache may hold; what was used least recently is removed, what is in use never",
+        section="Models and versions",
+    )
     settle: float = _setting(
         1.0,
         kinds.DURATION,

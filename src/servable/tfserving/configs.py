@@ -15,6 +15,7 @@ from servable.server.model_list import PLATFORM, ModelConfig
 from servable.server.request_log import LogTarget
 from servable.server.security import GrpcTls
 from servable.settings import PerModelSettings
+from servable.storage.uri import BucketUri, bucket_uri
 from servable.tfserving import messages
 from servable.tfserving.text_file import read_message
 
@@ -131,16 +132,19 @@ def _request_log(message: Any) -> LogTarget | None:
     return LogTarget(prefix, rate)
 
 
-def base_path(model: str, path: str) -> Path:
-    """The folder of a model's versions.
+def base_path(model: str, path: str) -> Path | BucketUri:
+    """The folder of a model's versions, or the place in a bucket.
 
     Raises:
         InvalidArgument: The path is not absolute, or is the URI of another kind of storage.
     """
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme != "file":
-        raise InvalidArgument(f"Model {model} is at {path}, but only local folders are served: mount or copy it")
-    local = rest if separator else path
+    try:
+        uri = bucket_uri(path)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"Model {model}: {error}", hint=error.hint) from None
+    if uri is not None:
+        return uri
+    local = path.removeprefix("file://")
     if not local.startswith("/") or "\0" in local:
         raise InvalidArgument(f"Expected model {model} to have an absolute path or URI; got base_path()={path}")
     return Path(local)

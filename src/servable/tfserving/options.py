@@ -17,6 +17,7 @@ from servable.lifecycle import Latest
 from servable.server.model_list import Looks, ModelConfig, ModelList
 from servable.server.security import GrpcTlsFile
 from servable.settings import ServerSettings
+from servable.storage.cache import Cache
 from servable.tfserving.channel import with_channel_arguments
 from servable.tfserving.configs import (
     BatchingParameters,
@@ -82,7 +83,7 @@ def serve_options(line: CommandLine) -> ServeOptions:
     models = read_model_configs(config_file) if config_file else (_single_model(flags),)
     batching = _batching(flags)
     return ServeOptions(
-        settings=_settings(flags, batching),
+        settings=replace(_settings(flags, batching), **_buckets(line)),
         models=ModelList(
             models=models,
             looks=_looks(flags["file_system_poll_wait_seconds"]),
@@ -140,6 +141,15 @@ def _batching(flags: Mapping[str, Any]) -> BatchingParameters | None:
         return None
     file = flags["batching_parameters_file"]
     return read_batching_parameters(file) if file else batching_parameters()
+
+
+def _buckets(line: CommandLine) -> dict[str, Any]:
+    """Upstream looks every second unless told otherwise, which a bucket would charge for: only what is said counts."""
+    found: dict[str, Any] = {"cache_size": Cache.from_environment().limit}
+    poll = line.values["file_system_poll_wait_seconds"]
+    if "file_system_poll_wait_seconds" in line.given and poll > 0:
+        found["bucket_poll_interval"] = float(poll)
+    return found
 
 
 def _tensorflow(flags: Mapping[str, Any]) -> TensorFlowOptions:
