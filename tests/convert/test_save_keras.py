@@ -15,10 +15,20 @@ from servable.errors import ConversionError, NotFound
 from servable.model.load import load
 from servers import model_server
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
 
 SAVED = ["digits", "people", "text", "vocabulary_file", "transformer", "lists", "own_layer", "lambda_layer"]
-SAVED += ["subclassed", "layer_before", "function_before", "further", "one_row", "a_file", "images", "model_before", "arguments"]
+SAVED += [
+    "subclassed",
+    "layer_before",
+    "function_before",
+    "further",
+    "one_row",
+    "a_file",
+    "images",
+    "model_before",
+    "arguments",
+]
 REFUSED = ["wrong_before", "untraceable_before", "other_names", "other_rank", "replaced"]
 REFUSED_AS_ONNX = ["text_onnx", "people_onnx", "transformer_onnx", "own_layer_onnx", "function_before_onnx"]
 
