@@ -15,7 +15,7 @@ from servable.errors import ConversionError, NotFound
 from servable.model.load import load
 from servers import model_server
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
 
 SAVED = ["digits", "people", "text", "vocabulary_file", "transformer", "lists", "own_layer", "lambda_layer"]
 SAVED += [

@@ -7,7 +7,7 @@ import pytest
 from keras_runs import Run
 
 # Two scripts at once, and each of them has children.
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.keras, pytest.mark.timeout(300)]
 
 JAX = ["digits_onnx", "own_layer", "function_before", "people", "further"]
 TORCH = ["lookup_before", "own_layer", "own_layer_onnx", "transformer_onnx", "fixed_batch_onnx"]

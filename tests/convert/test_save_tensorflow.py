@@ -99,6 +99,13 @@ def test_what_comes_before_a_folder_is_refused(made_by_tensorflow, tmp_path):
         save(made_by_tensorflow, tmp_path / "m", examples=X, preprocess=abs)
 
 
+def test_a_folder_is_not_copied_into_itself(made_by_tensorflow, tmp_path):
+    source = tmp_path / "m"
+    shutil.copytree(made_by_tensorflow, source)
+    with pytest.raises(ConversionError, match="into itself"):
+        save(source, source, examples=X)
+
+
 def test_a_folder_without_its_variables_is_refused(made_by_tensorflow, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(made_by_tensorflow, broken)

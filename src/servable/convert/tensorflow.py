@@ -187,9 +187,14 @@ def _fits(call: Call, conversion: Conversion) -> bool:
 
 def _copy(conversion: Conversion) -> Draft:
     conversion.allow("saved_model")
-    source = Path(conversion.model)
-    reserved = (MANIFEST_FILE, Path(GOLDEN_FILE).name)
-    shutil.copytree(source, conversion.folder, ignore=shutil.ignore_patterns(*reserved), dirs_exist_ok=True)
+    source = Path(conversion.model).absolute()
+    if conversion.folder.resolve().is_relative_to(source.resolve()):
+        raise ConversionError(f"{source} cannot be copied into itself", hint="save it into another folder")
+    own = shutil.ignore_patterns(MANIFEST_FILE, Path(GOLDEN_FILE).name)  # a new version has its own of these
+    try:
+        shutil.copytree(source, conversion.folder, ignore=own, dirs_exist_ok=True)
+    except OSError as error:
+        raise ConversionError(f"{source} cannot be copied: {line_of(error)}") from error
     file = next(name for name in _FILES if (source / name).is_file())
     form = format_of("saved_model", file)
     signature = find_signature(written_signatures(conversion.folder, form), None)
