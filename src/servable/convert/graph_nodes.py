@@ -1,0 +1,68 @@
+"""Writes nodes into the graph that skl2onnx builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class Nodes:
+    """Nodes for one operator. Values are told by their names; `given` is a variable of skl2onnx."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        from onnx import TensorProto
+
+        self._scope, self._container, self._types = scope, container, TensorProto
+
+    def add(self, kind: str, inputs: Sequence[str], output: str = "", domain: str = "", **attributes: Any) -> str:
+        """Adds a node with one output, and returns the output's name: the one given, or a new one."""
+        output = output or self._scope.get_unique_variable_name(kind.lower())
+        name = self._scope.get_unique_operator_name(kind)
+        self._container.add_node(kind, list(inputs), [output], name=name, op_domain=domain, **attributes)
+        return output
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """A constant: integers, float32, float64 or strings."""
+        from onnx import helper
+
+        text = array.dtype.kind == "O"
+        kind = self._types.STRING if text else helper.np_dtype_to_tensor_dtype(array.dtype)
+        content = [each.encode() for each in array.ravel()] if text else array.ravel().tolist()
+        name: str = self._scope.get_unique_variable_name("constant")
+        self._container.add_initializer(name, kind, list(array.shape), content)
+        return name
+
+    def number(self, value: float, *, double: bool = False) -> str:
+        """A constant of one number."""
+        return self.constant(np.array([value], np.float64 if double else np.float32))
+
+    def to_float(self, name: str, *, double: bool = False) -> str:
+        """The same numbers as float32 or float64."""
+        return self.add("Cast", [name], to=self._types.DOUBLE if double else self._types.FLOAT)
+
+    def encode(self, given: Any, name: str, categories: Sequence[Any], *, double: bool) -> str:
+        """The positions of values among categories; NaN for those that are none, and for missing ones."""
+        attributes: dict[str, Any] = {"values_floats": list(map(float, range(len(categories))))}
+        if is_text(given):
+            attributes["keys_strings"] = [str(category) for category in categories]
+        else:
+            attributes["keys_floats"] = [float(category) for category in categories]
+            name = self.to_float(name)
+        code = self.add("LabelEncoder", [name], domain="ai.onnx.ml", default_float=float("nan"), **attributes)
+        return self.to_float(code, double=True) if double else code
+
+
+def is_text(given: Any) -> bool:
+    """Whether a variable holds strings."""
+    return type(given.type).__name__ == "StringTensorType"
+
+
+def is_double(given: Any) -> bool:
+    """Whether a variable holds float64."""
+    return type(given.type).__name__ == "DoubleTensorType"

@@ -1,0 +1,130 @@
+"""Has skl2onnx write an estimator, with what it lacks added."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from servable.convert.boosting import boosting_known, is_boosting
+from servable.convert.sklearn_graph import Rim
+from servable.errors import ConversionError
+from servable.wire.tensors import BYTES, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from servable.model.examples import Examples
+
+# Old enough for any ONNX Runtime of the last years, new enough for all that skl2onnx writes.
+_OPSETS = {"": 18, "ai.onnx.ml": 3}
+# Without this the tokens of text are lower-cased by the rules of en_US, which small containers do not have.
+_LOCALE = "C.UTF-8"
+WRAP = "wrap it in a class with predict, save and load, and save an object of that"
+
+
+def title(model: Any) -> str:
+    """What to call an estimator in messages: its class, and of a pipeline those of its steps.
+
+    Example:
+        >>> title(3)
+        'int'
+    """
+    steps = " > ".join(type(step).__name__ for _, step in getattr(model, "steps", []))
+    return f"{type(model).__name__} ({steps})" if steps else type(model).__name__
+
+
+def first_line(error: Exception) -> str:
+    """What an error says in its first line; those of skl2onnx go on for pages."""
+    text = " ".join(str(error).strip().split("\n")[0].split())
+    return text[:300] or type(error).__name__
+
+
+def write_graph(model: Any, examples: Examples, inputs: dict[str, Tensor]) -> Rim:
+    """The ONNX model with inputs as they are to be served; outputs are still missing.
+
+    Args:
+        model: A fitted estimator.
+        examples: What it takes.
+        inputs: The examples as they are to be served.
+
+    Raises:
+        ConversionError: skl2onnx is not installed, or has no way for a step of the model.
+    """
+    while hasattr(model, "best_estimator_"):
+        model = model.best_estimator_  # a search answers as the best that it found
+    categories = _category_names(examples)
+    if examples.single:
+        rim = _run_skl2onnx(model, {name: (t.datatype, t.shape[1:]) for name, t in inputs.items()}, categories)
+        rim.take_array(next(iter(inputs)))
+        return rim
+    mixed = is_boosting(model) and len({tensor.datatype for tensor in inputs.values()}) > 1
+    if mixed or _selects_columns(model):
+        rim = _run_skl2onnx(model, {name: (t.datatype, (1,)) for name, t in inputs.items()}, categories)
+        rim.take_columns(list(inputs))
+        return rim
+    names = list(getattr(model, "feature_names_in_", inputs))
+    kinds = {tensor.datatype for tensor in inputs.values()}
+    if len(kinds) > 1:
+        raise ConversionError(
+            f"{title(model)} takes one table, and the columns are of several kinds",
+            hint="put a ColumnTransformer first",
+        )
+    rim = _run_skl2onnx(model, {"table": (kinds.pop(), (len(names),))}, categories)
+    rim.take_table(names)
+    return rim
+
+
+def _selects_columns(model: Any) -> bool:
+    return any(type(part).__name__ == "ColumnTransformer" for part in _parts(model))
+
+
+def _parts(model: Any) -> list[Any]:
+    """A model and what it consists of, fitted or not, at any depth."""
+    return [model, *model.get_params(deep=True).values()]
+
+
+def _category_names(examples: Examples) -> dict[int, list[Any]]:
+    """By position, the categories of the columns whose dtype is pandas' category."""
+    dtypes = getattr(examples.value, "dtypes", ())
+    return {at: list(dtype.categories) for at, dtype in enumerate(dtypes) if str(dtype) == "category"}
+
+
+def _run_skl2onnx(
+    model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]], categories: Mapping[int, Sequence[Any]]
+) -> Rim:
+    try:
+        from skl2onnx.common import data_types
+    except ImportError as error:
+        raise ConversionError(
+            f"{error.name} is needed to save scikit-learn models", hint='pip install "servable[sklearn]"'
+        ) from error
+    kinds = {
+        BYTES: data_types.StringTensorType,
+        "FP32": data_types.FloatTensorType,
+        "FP64": data_types.DoubleTensorType,
+    }
+    types = [(name, kinds[datatype]([None, *shape])) for name, (datatype, shape) in inputs.items()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Rim(_call_skl2onnx(model, types, categories))
+        except ConversionError:
+            raise
+        except Exception as error:
+            raise ConversionError(
+                f"{title(model)} cannot be written as ONNX: {first_line(error)}", hint=WRAP
+            ) from error
+
+
+def _call_skl2onnx(model: Any, types: list[Any], categories: Mapping[int, Sequence[Any]]) -> Any:
+    import skl2onnx
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+    options: dict[Any, dict[str, Any]] = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
+    # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
+    with_tensor = options | {id(model): {"zipmap": False}}
+    with boosting_known(_parts(model), categories):
+        try:
+            return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
+        except NameError:
+            return skl2onnx.convert_sklearn(model, initial_types=types, options=options, target_opset=_OPSETS)
