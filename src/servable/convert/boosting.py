@@ -6,7 +6,8 @@ categories, early stopping and base scores are those of the framework. They may 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +50,15 @@ def boosting_known(parts: Iterable[object], names: Mapping[int, Sequence[Any]]) 
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         forest = _forest(operator.raw_operator, names)
-        _write(forest, Nodes(scope, container), operator)
+        raw = container.get_options(operator.raw_operator, {"raw_scores": False}, fail=False) or {}
+        link = "identity" if raw.get("raw_scores") else forest.link
+        _write(replace(forest, link=link), Nodes(scope, container), operator)
 
-    with registered(kinds, _parse, _shape, convert):
+    with ExitStack() as stack:
+        for kind in kinds:
+            # Only where decision_function is another thing than the probabilities is it asked for.
+            raw = hasattr(kind, "decision_function")
+            stack.enter_context(registered([kind], _parse, _shape, convert, raw_scores=raw))
         yield
 
 
@@ -72,7 +79,7 @@ def _is_classifier(model: Any) -> bool:
     return hasattr(model, "predict_proba")
 
 
-def _parse(scope: Any, model: Any, inputs: list[Any], custom_parsers: object = None) -> list[Any]:
+def _parse(scope: Any, model: Any, inputs: list[Any], custom_parsers: object = None) -> list[Any]:  # noqa: ARG001
     """Declares the outputs: label and probabilities, or predictions."""
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 
@@ -192,10 +199,10 @@ def _table(nodes: Nodes, given: Any, categories: dict[int, list[Any]], double: b
             )
         return nodes.to_float(given.full_name, double=double)
     columns = []
-    for column in range(given.get_second_dimension()):
-        name = nodes.add("Gather", [given.full_name, nodes.constant(np.array([column]))], axis=1)
-        if column in categories:
-            columns.append(nodes.encode(given, name, categories[column], double=double))
-        else:
-            columns.append(nodes.to_float(name, double=double))
+    for position in range(given.get_second_dimension()):
+        name = nodes.column(given.full_name, position)
+        if position in categories:
+            codes = {category: float(code) for code, category in enumerate(categories[position])}
+            name = nodes.encode(given, name, codes, float("nan"))
+        columns.append(nodes.to_float(name, double=double))
     return columns[0] if len(columns) == 1 else nodes.add("Concat", columns, axis=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,16 +46,28 @@ class Nodes:
         """The same numbers as float32 or float64."""
         return self.add("Cast", [name], to=self._types.DOUBLE if double else self._types.FLOAT)
 
-    def encode(self, given: Any, name: str, categories: Sequence[Any], *, double: bool) -> str:
-        """The positions of values among categories; NaN for those that are none, and for missing ones."""
-        attributes: dict[str, Any] = {"values_floats": list(map(float, range(len(categories))))}
+    def column(self, table: str, position: int) -> str:
+        """One column of a table, of shape [rows, 1]."""
+        return self.add("Gather", [table, self.constant(np.array([position]))], axis=1)
+
+    def encode(self, given: Any, name: str, codes: Mapping[Any, float], unknown: float) -> str:
+        """The code of each value, as float32; `unknown` for a value without one. NaN is always unknown."""
         if is_text(given):
-            attributes["keys_strings"] = [str(category) for category in categories]
+            keys: dict[str, Any] = {"keys_strings": [str(value) for value in codes]}
         else:
-            attributes["keys_floats"] = [float(category) for category in categories]
             name = self.to_float(name)
-        code = self.add("LabelEncoder", [name], domain="ai.onnx.ml", default_float=float("nan"), **attributes)
-        return self.to_float(code, double=True) if double else code
+            keys = {"keys_floats": [float(value) for value in codes]}
+        values = list(codes.values())
+        return self.add(
+            "LabelEncoder", [name], domain="ai.onnx.ml", default_float=unknown, values_floats=values, **keys
+        )
+
+    def equals_string(self, name: str, string: str) -> str:
+        """Whether strings are this one. `Equal` itself takes strings only from opset 19 on."""
+        found = self.add(
+            "LabelEncoder", [name], domain="ai.onnx.ml", keys_strings=[string], values_int64s=[1], default_int64=0
+        )
+        return self.add("Cast", [found], to=self._types.BOOL)
 
 
 def is_text(given: Any) -> bool:

@@ -24,13 +24,13 @@ def hist_forest(model: Any) -> Forest:
     Its features are in an order of their own where it has categories: see `hist_columns`.
     """
     columns, encoder = hist_columns(model)
-    base = np.ravel(model._baseline_prediction)
+    base = np.ravel(model._baseline_prediction)  # noqa: SLF001  # scikit-learn shows its trees nowhere else
     trees = [
         _tree(predictor, columns, target)
-        for iteration in model._predictors
+        for iteration in model._predictors  # noqa: SLF001
         for target, predictor in enumerate(iteration)
     ]
-    link = _LINKS.get(type(model._loss.link).__name__, "identity")
+    link = _LINKS.get(type(model._loss.link).__name__, "identity")  # noqa: SLF001
     categories = {} if encoder is None else dict(zip(columns, map(_known, encoder.categories_), strict=False))
     return Forest(trees, tuple(map(float, base)), link, categories=categories)
 

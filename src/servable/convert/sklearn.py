@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from servable.convert.draft import Draft
-from servable.convert.onnx_file import FILE
 from servable.convert.gaps import holds_strings, without_gaps
+from servable.convert.onnx_file import FILE
 from servable.convert.sklearn_onnx import WRAP, first_line, title, write_graph
 from servable.errors import ConversionError, InvalidArgument
 from servable.model.formats import format_of

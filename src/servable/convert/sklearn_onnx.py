@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from servable.convert.boosting import boosting_known, is_boosting
+from servable.convert.encoders import encoders_known
 from servable.convert.sklearn_graph import Rim
 from servable.errors import ConversionError
 from servable.wire.tensors import BYTES, Tensor
@@ -123,7 +124,8 @@ def _call_skl2onnx(model: Any, types: list[Any], categories: Mapping[int, Sequen
     options: dict[Any, dict[str, Any]] = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
     # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
     with_tensor = options | {id(model): {"zipmap": False}}
-    with boosting_known(_parts(model), categories):
+    double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
+    with boosting_known(_parts(model), categories), encoders_known(double=double):
         try:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
         except NameError:
