@@ -148,17 +148,13 @@ def _write_classes(forest: Forest, nodes: Nodes, operator: Any, sums: str) -> No
     nodes.add("Identity", [chances], output=operator.outputs[1].full_name)
 
 
-def _linked(link: str, nodes: Nodes, sums: str) -> str:
+def _linked(link: str, nodes: Nodes, sums: str) -> str:  # noqa: PLR0911  # a table
     """What a model makes of the sums of its leaves, of shape [rows, targets]."""
     match link:
-        case "identity":
-            return sums
-        case "sigmoid":
-            return nodes.add("Sigmoid", [sums])
+        case "sigmoid" | "exp":
+            return nodes.add(link.capitalize(), [sums])
         case "softmax":
             return nodes.add("Softmax", [sums], axis=1)
-        case "exp":
-            return nodes.add("Exp", [sums])
         case "log1pexp":
             return nodes.add("Softplus", [sums])
         case "signed_square":
@@ -167,7 +163,7 @@ def _linked(link: str, nodes: Nodes, sums: str) -> str:
             return nodes.to_float(nodes.add("Greater", [sums, nodes.number(0.0)]))
         case "argmax":
             return nodes.to_float(nodes.add("ArgMax", [sums], axis=1, keepdims=1))
-    raise AssertionError(link)
+    return sums
 
 
 def _in_double(forest: Forest, inputs: list[Any]) -> bool:
@@ -183,7 +179,7 @@ def _features(forest: Forest, nodes: Nodes, inputs: list[Any]) -> str:
         encoded = {column - first: values for column, values in forest.categories.items()}
         tables.append(_table(nodes, given, {k: v for k, v in encoded.items() if 0 <= k < width}, double))
         first += width
-    table = tables[0] if len(tables) == 1 else nodes.add("Concat", tables, axis=1)
+    table = nodes.concatenated(tables)
     if np.isnan(forest.missing):
         return table
     missing = nodes.add("Equal", [table, nodes.number(forest.missing, double=double)])
@@ -200,9 +196,9 @@ def _table(nodes: Nodes, given: Any, categories: dict[int, list[Any]], double: b
         return nodes.to_float(given.full_name, double=double)
     columns = []
     for position in range(given.get_second_dimension()):
-        name = nodes.column(given.full_name, position)
+        name = nodes.columns(given.full_name, [position])
         if position in categories:
             codes = {category: float(code) for code, category in enumerate(categories[position])}
             name = nodes.encode(given, name, codes, float("nan"))
         columns.append(nodes.to_float(name, double=double))
-    return columns[0] if len(columns) == 1 else nodes.add("Concat", columns, axis=1)
+    return nodes.concatenated(columns)

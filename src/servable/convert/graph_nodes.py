@@ -46,9 +46,13 @@ class Nodes:
         """The same numbers as float32 or float64."""
         return self.add("Cast", [name], to=self._types.DOUBLE if double else self._types.FLOAT)
 
-    def column(self, table: str, position: int) -> str:
-        """One column of a table, of shape [rows, 1]."""
-        return self.add("Gather", [table, self.constant(np.array([position]))], axis=1)
+    def columns(self, table: str, positions: Sequence[int]) -> str:
+        """Some columns of a table."""
+        return self.add("Gather", [table, self.constant(np.array(positions, np.int64))], axis=1)
+
+    def concatenated(self, tables: Sequence[str]) -> str:
+        """Tables side by side."""
+        return tables[0] if len(tables) == 1 else self.add("Concat", tables, axis=1)
 
     def encode(self, given: Any, name: str, codes: Mapping[Any, float], unknown: float) -> str:
         """The code of each value, as float32; `unknown` for a value without one. NaN is always unknown."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from servable.convert.boosting import boosting_known, is_boosting
 from servable.convert.encoders import encoders_known
@@ -12,8 +15,6 @@ from servable.errors import ConversionError
 from servable.wire.tensors import BYTES, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from servable.model.examples import Examples
 
 # Old enough for any ONNX Runtime of the last years, new enough for all that skl2onnx writes.
@@ -51,32 +52,56 @@ def write_graph(model: Any, examples: Examples, inputs: dict[str, Tensor]) -> Ri
     Raises:
         ConversionError: skl2onnx is not installed, or has no way for a step of the model.
     """
-    while hasattr(model, "best_estimator_"):
-        model = model.best_estimator_  # a search answers as the best that it found
-    categories = _category_names(examples)
+    model = _convertible(model)
     if examples.single:
-        rim = _run_skl2onnx(model, {name: (t.datatype, t.shape[1:]) for name, t in inputs.items()}, categories)
+        rim = _run_skl2onnx(model, {name: (t.datatype, t.shape[1:]) for name, t in inputs.items()}, examples)
         rim.take_array(next(iter(inputs)))
         return rim
-    mixed = is_boosting(model) and len({tensor.datatype for tensor in inputs.values()}) > 1
-    if mixed or _selects_columns(model):
-        rim = _run_skl2onnx(model, {name: (t.datatype, (1,)) for name, t in inputs.items()}, categories)
+    mixed = len({tensor.datatype for tensor in inputs.values()}) > 1
+    if _selects_columns(model) or (mixed and _takes_mixed(_first(model))):
+        rim = _run_skl2onnx(model, {name: (t.datatype, (1,)) for name, t in inputs.items()}, examples)
         rim.take_columns(list(inputs))
         return rim
     names = list(getattr(model, "feature_names_in_", inputs))
     kinds = {tensor.datatype for tensor in inputs.values()}
-    if len(kinds) > 1:
+    if mixed:
         raise ConversionError(
             f"{title(model)} takes one table, and the columns are of several kinds",
             hint="put a ColumnTransformer first",
         )
-    rim = _run_skl2onnx(model, {"table": (kinds.pop(), (len(names),))}, categories)
+    rim = _run_skl2onnx(model, {"table": (kinds.pop(), (len(names),))}, examples)
     rim.take_table(names)
     return rim
 
 
+def _convertible(model: Any) -> Any:
+    """The same for skl2onnx, without what keeps it from writing what answers."""
+    while hasattr(model, "best_estimator_"):
+        model = model.best_estimator_  # a search answers as the best that it found
+    if getattr(model, "steps", None):
+        *before, (name, last) = model.steps
+        if (other := _convertible(last)) is not last:
+            model = copy(model)
+            model.steps = [*before, (name, other)]
+    elif type(model).__name__ == "VotingClassifier" and model.flatten_transform:
+        model = copy(model)
+        model.flatten_transform = False  # which only `transform` asks for
+    return model
+
+
 def _selects_columns(model: Any) -> bool:
     return any(type(part).__name__ == "ColumnTransformer" for part in _parts(model))
+
+
+def _takes_mixed(model: Any) -> bool:
+    """Whether it may have numbers and strings side by side."""
+    return is_boosting(model) or type(model).__name__ in ("OneHotEncoder", "OrdinalEncoder")
+
+
+def _first(model: Any) -> Any:
+    while getattr(model, "steps", None):
+        model = model.steps[0][1]
+    return model
 
 
 def _parts(model: Any) -> list[Any]:
@@ -90,9 +115,7 @@ def _category_names(examples: Examples) -> dict[int, list[Any]]:
     return {at: list(dtype.categories) for at, dtype in enumerate(dtypes) if str(dtype) == "category"}
 
 
-def _run_skl2onnx(
-    model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]], categories: Mapping[int, Sequence[Any]]
-) -> Rim:
+def _run_skl2onnx(model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]], examples: Examples) -> Rim:
     try:
         from skl2onnx.common import data_types
     except ImportError as error:
@@ -108,7 +131,7 @@ def _run_skl2onnx(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return Rim(_call_skl2onnx(model, types, categories))
+            return Rim(_call_skl2onnx(model, types, examples))
         except ConversionError:
             raise
         except Exception as error:
@@ -117,16 +140,27 @@ def _run_skl2onnx(
             ) from error
 
 
-def _call_skl2onnx(model: Any, types: list[Any], categories: Mapping[int, Sequence[Any]]) -> Any:
+def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
     import skl2onnx
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-    options: dict[Any, dict[str, Any]] = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
+    options = _options(examples)
     # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
     with_tensor = options | {id(model): {"zipmap": False}}
     double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
-    with boosting_known(_parts(model), categories), encoders_known(double=double):
+    with boosting_known(_parts(model), _category_names(examples)), encoders_known(double=double):
         try:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
         except NameError:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=options, target_opset=_OPSETS)
+
+
+def _options(examples: Examples) -> dict[Any, dict[str, Any]]:
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
+
+    # Scaled as scikit-learn does it, to the last bit: trees ask on which side of a value that they have seen it is.
+    single = all(array.dtype == np.float32 for array in examples.arrays.values() if array.dtype.kind == "f")
+    division = {"div": "div" if single else "div_cast"}
+    return {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)} | dict.fromkeys(
+        (StandardScaler, RobustScaler, MaxAbsScaler), division
+    )
