@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 # Without this the tokens of text are lower-cased by the rules of en_US, which small containers do not have.
 _LOCALE = "C.UTF-8"
+# scikit-learn's words, and the same in the words of RE2: skl2onnx knows them of ASCII only, and of one letter too.
+_PYTHONS_WORDS, _WORDS = r"(?u)\b\w\w+\b", r"[\pL\pN_]{2,}"
 WRAP = "wrap it in a class with predict, save and load, and save an object of that"
 
 
@@ -105,8 +107,17 @@ def _first(model: Any) -> Any:
 
 
 def _parts(model: Any) -> list[Any]:
-    """A model and what it consists of, fitted or not, at any depth."""
-    return [model, *model.get_params(deep=True).values()]
+    """A model and the estimators that it consists of, fitted or not, at any depth."""
+    found: dict[int, Any] = {}
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list | tuple):
+            waiting += part
+        elif hasattr(part, "get_params") and not isinstance(part, type) and id(part) not in found:
+            found[id(part)] = part
+            waiting += vars(part).values()
+    return list(found.values())
 
 
 def _category_names(examples: Examples) -> dict[int, list[Any]]:
@@ -143,7 +154,7 @@ def _run_skl2onnx(model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]], ex
 def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
     import skl2onnx
 
-    options = _options(examples)
+    options = _options(_parts(model), examples)
     # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
     with_tensor = options | {id(model): {"zipmap": False}}
     double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
@@ -154,13 +165,17 @@ def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=options, target_opset=_OPSETS)
 
 
-def _options(examples: Examples) -> dict[Any, dict[str, Any]]:
+def _options(parts: list[Any], examples: Examples) -> dict[Any, dict[str, Any]]:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 
     # Scaled as scikit-learn does it, to the last bit: trees ask on which side of a value that they have seen it is.
     single = all(array.dtype == np.float32 for array in examples.arrays.values() if array.dtype.kind == "f")
     division = {"div": "div" if single else "div_cast"}
-    return {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)} | dict.fromkeys(
-        (StandardScaler, RobustScaler, MaxAbsScaler), division
-    )
+    vectorizers = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
+    words = {id(part): {"locale": _LOCALE, "tokenexp": _WORDS} for part in parts if _splits_words(part)}
+    return vectorizers | words | dict.fromkeys((StandardScaler, RobustScaler, MaxAbsScaler), division)
+
+
+def _splits_words(part: object) -> bool:
+    return getattr(part, "analyzer", None) == "word" and getattr(part, "token_pattern", None) == _PYTHONS_WORDS
