@@ -190,7 +190,11 @@ def _groups(model: Any, position: int) -> NDArray[Any]:
     groups = None
     if getattr(model, "_infrequent_enabled", False):
         groups = model._default_to_infrequent_mappings[position]  # noqa: SLF001  # shown nowhere else
-    return np.arange(len(model.categories_[position])) if groups is None else np.asarray(groups)
+    count = len(model.categories_[position])
+    if groups is None:
+        return np.arange(count)
+    # OrdinalEncoder does not number what is missing, its last category.
+    return np.append(groups, [np.max(groups) + 1] * (count - len(groups)))
 
 
 def _has_infrequent(model: Any, position: int) -> bool:

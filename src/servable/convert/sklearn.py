@@ -56,14 +56,14 @@ def convert(conversion: Conversion) -> Draft:
 
     Args:
         conversion: Its model is a fitted estimator or pipeline; its examples are columns, or an array of two dimensions
-            (of one, for text).
+            (of one, for text). `preprocess` is a fitted transformer that comes before it.
 
     Raises:
         ConversionError: It is not fitted, does not take the examples, has a step without an equivalent in ONNX, or
             skl2onnx is not installed.
     """
-    conversion.allow("onnx")
-    model, examples, datatype = conversion.model, conversion.examples, conversion.datatype
+    conversion.allow("onnx", preprocess=True)
+    model, examples, datatype = _with_preprocessing(conversion), conversion.examples, conversion.datatype
     if datatype not in ("FP32", "FP64"):
         raise ConversionError(f"Numbers become FP32 or FP64, not {datatype}")
     datatypes_in = _datatypes(examples, datatype)
@@ -82,6 +82,25 @@ def convert(conversion: Conversion) -> Draft:
         frameworks=package_versions("scikit-learn", "skl2onnx", "onnx", "numpy"),
         hint=_hint(inputs),
     )
+
+
+def _with_preprocessing(conversion: Conversion) -> Any:
+    before = conversion.preprocess
+    if before is None:
+        return conversion.model
+    if not hasattr(before, "get_params") or not hasattr(before, "transform"):
+        raise ConversionError(
+            f"ONNX cannot hold {_described(before)} that comes before a model of scikit-learn",
+            hint=f"preprocess= takes a fitted transformer, like a ColumnTransformer; for code of your own, {WRAP}",
+        )
+    from sklearn.pipeline import Pipeline
+
+    return Pipeline([("preprocess", before), ("model", conversion.model)])
+
+
+def _described(before: object) -> str:
+    kind = type(before).__name__
+    return f"the function {getattr(before, '__name__', kind)}" if callable(before) else f"an object of type {kind}"
 
 
 def _hint(inputs: dict[str, Tensor]) -> str:
@@ -153,14 +172,20 @@ def _inputs(examples: Examples, datatypes: Mapping[str, str]) -> dict[str, Tenso
 
 
 def _datatypes(examples: Examples, number: str) -> dict[str, str]:
-    """By input what it is sent as: strings, or `number`."""
+    """By input what it is sent as: strings, booleans, or `number`."""
     if examples.rows is None:
         lengths = ", ".join(f"{name} {list(array.shape)}" for name, array in examples.arrays.items())
         raise ConversionError(f"The columns have different lengths: {lengths}")
     for name, array in examples.arrays.items():
         if not examples.single and array.ndim != 1:
             raise ConversionError(f"Column '{name}' has {array.ndim} dimensions", hint="columns have one dimension")
-    return {name: BYTES if holds_strings(array) else number for name, array in examples.arrays.items()}
+    return {name: _sent_as(array, number) for name, array in examples.arrays.items()}
+
+
+def _sent_as(array: NDArray[Any], number: str) -> str:
+    if holds_strings(array):
+        return BYTES
+    return "BOOL" if array.dtype.kind == "b" else number
 
 
 def _record(model: Any, part: Examples, inputs: Mapping[str, str], datatypes: Mapping[str, str]) -> GoldenExample:

@@ -55,25 +55,43 @@ def write_graph(model: Any, examples: Examples, inputs: dict[str, Tensor]) -> Ri
         ConversionError: skl2onnx is not installed, or has no way for a step of the model.
     """
     model = _convertible(model)
+    number = "FP64" if _needs_double(model, examples) else _number(inputs)
+    inside = {name: BYTES if tensor.datatype == BYTES else number for name, tensor in inputs.items()}
+    sent = {name: tensor.datatype for name, tensor in inputs.items()}
     if examples.single:
-        rim = _run_skl2onnx(model, {name: (t.datatype, t.shape[1:]) for name, t in inputs.items()}, examples)
-        rim.take_array(next(iter(inputs)))
+        rim = _run_skl2onnx(model, {name: (inside[name], t.shape[1:]) for name, t in inputs.items()}, examples)
+        rim.take_array(*next(iter(sent.items())))
         return rim
-    mixed = len({tensor.datatype for tensor in inputs.values()}) > 1
+    mixed = len(set(inside.values())) > 1
     if _selects_columns(model) or (mixed and _takes_mixed(_first(model))):
-        rim = _run_skl2onnx(model, {name: (t.datatype, (1,)) for name, t in inputs.items()}, examples)
-        rim.take_columns(list(inputs))
+        rim = _run_skl2onnx(model, {name: (kind, (1,)) for name, kind in inside.items()}, examples)
+        rim.take_columns(sent)
         return rim
-    names = list(getattr(model, "feature_names_in_", inputs))
-    kinds = {tensor.datatype for tensor in inputs.values()}
     if mixed:
         raise ConversionError(
             f"{title(model)} takes one table, and the columns are of several kinds",
             hint="put a ColumnTransformer first",
         )
-    rim = _run_skl2onnx(model, {"table": (kinds.pop(), (len(names),))}, examples)
-    rim.take_table(names)
+    names = list(getattr(model, "feature_names_in_", inputs))
+    rim = _run_skl2onnx(model, {"table": (inside[names[0]], (len(names),))}, examples)
+    rim.take_table({name: sent[name] for name in names})
     return rim
+
+
+def _number(inputs: dict[str, Tensor]) -> str:
+    return "FP64" if any(tensor.datatype == "FP64" for tensor in inputs.values()) else "FP32"
+
+
+def _needs_double(model: Any, examples: Examples) -> bool:
+    """Whether what comes before the trees has to be computed in float64, as scikit-learn does it.
+
+    Trees ask on which side of a value that they have seen another value is, so that the last bit counts.
+    """
+    return bool(getattr(model, "steps", None)) and is_boosting(_last(model)) and not _all_single(examples)
+
+
+def _all_single(examples: Examples) -> bool:
+    return all(array.dtype == np.float32 for array in examples.arrays.values() if array.dtype.kind in "fiub")
 
 
 def _convertible(model: Any) -> Any:
@@ -103,6 +121,12 @@ def _takes_mixed(model: Any) -> bool:
 def _first(model: Any) -> Any:
     while getattr(model, "steps", None):
         model = model.steps[0][1]
+    return model
+
+
+def _last(model: Any) -> Any:
+    while getattr(model, "steps", None):
+        model = model.steps[-1][1]
     return model
 
 
@@ -170,8 +194,7 @@ def _options(parts: list[Any], examples: Examples) -> dict[Any, dict[str, Any]]:
     from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 
     # Scaled as scikit-learn does it, to the last bit: trees ask on which side of a value that they have seen it is.
-    single = all(array.dtype == np.float32 for array in examples.arrays.values() if array.dtype.kind == "f")
-    division = {"div": "div" if single else "div_cast"}
+    division = {"div": "div" if _all_single(examples) else "div_cast"}
     vectorizers = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
     words = {id(part): {"locale": _LOCALE, "tokenexp": _WORDS} for part in parts if _splits_words(part)}
     return vectorizers | words | dict.fromkeys((StandardScaler, RobustScaler, MaxAbsScaler), division)
