@@ -22,6 +22,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tabular_data import BENIGN, DIABETES, EARNS, IRIS, NAMES, PEOPLE, PROGRESS, RICH, SPECIES, TUMOURS, sent, strangers
+from threadpoolctl import threadpool_limits
 
 from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch, ServableError
@@ -37,6 +38,13 @@ pytestmark = [
 LIGHT = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
 XGB = {"n_estimators": 10, "n_jobs": 1}
 ZEROS = np.where(np.abs(np.nan_to_num(DIABETES)) > 0.02, np.nan_to_num(DIABETES), 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Trees are small here, and threads that wait for each other are slow where tests share the machine."""
+    with threadpool_limits(1):
+        yield
 
 
 def saved(model, tmp_path, examples, **arguments):

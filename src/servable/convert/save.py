@@ -46,8 +46,9 @@ def save(
     servable's engine and compared with them before it becomes visible. Nothing is left behind where this fails.
 
     Args:
-        model: A fitted scikit-learn estimator or pipeline; the path of an .onnx file, or a ModelProto; or any object
-            with `predict` (see `servable.convert.python_object`).
+        model: A fitted scikit-learn estimator or pipeline, or one of XGBoost or LightGBM, or a Booster of theirs; the
+            path of an .onnx or .tflite file, a ModelProto, or the bytes of a TensorFlow Lite model; or any object with
+            `predict` (see `servable.convert.python_object`).
         folder: The model's folder, like `models/digits`; it is made if it is not there. Its name is the model's name.
         examples: Real inputs as the model takes them: an array whose first axis counts instances, a dict of arrays, or
             a DataFrame. A handful is best; at most 1024.
