@@ -96,6 +96,21 @@ def test_gaps_that_training_did_not_have_go_where_the_framework_sends_them(tmp_p
             np.testing.assert_allclose(servable.predict(DIABETES), model.predict(DIABETES), rtol=1e-5)
 
 
+@pytest.mark.parametrize("model", [xgb.XGBRanker(**XGB), lgb.LGBMRanker(**LIGHT)], ids=["xgboost", "lightgbm"])
+def test_rankers_give_predictions(tmp_path, model):
+    groups = {"qid": np.arange(150) // 10} if isinstance(model, xgb.XGBModel) else {"group": [10] * 15}
+    with saved(model.fit(IRIS, SPECIES, **groups), tmp_path, IRIS) as servable:
+        assert str(servable.signatures["serving_default"]).endswith("-> predictions: FP32 [-1]")
+
+
+class Renamed(xgb.XGBClassifier):
+    """A class of the user's own."""
+
+
+def test_a_class_derived_from_a_known_one_is_known(tmp_path):
+    assert save(Renamed(**XGB).fit(IRIS, SPECIES), tmp_path / "m", examples=IRIS).number == 1
+
+
 def test_only_the_rounds_up_to_the_best_one_count(tmp_path):
     train, rest = slice(0, 200), slice(200, None)
     evaluated = [(DIABETES[rest], PROGRESS[rest])]
@@ -158,6 +173,26 @@ def test_names_that_xgboost_loses_have_to_come_with_the_examples(tmp_path):
     few = table[:8].assign(job=table["job"][:8].cat.remove_categories("Ärztin"))
     with pytest.raises(ConversionError, match="not ASCII"):
         save(model, tmp_path / "m", examples=few)
+
+
+def test_categories_behind_other_steps_are_refused(tmp_path):
+    table, _ = with_categories()
+    before = ColumnTransformer([("p", "passthrough", ["job", "age"])]).set_output(transform="pandas")
+    model = make_pipeline(before, lgb.LGBMRegressor(**LIGHT)).fit(table, EARNS)
+    with pytest.raises(ConversionError, match="trained on 1 columns of the dtype category, and gets 0"):
+        save(model, tmp_path / "m", examples=table)
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_decimals_behind_a_scaler_stay_on_their_side_of_a_split(tmp_path, datatype):
+    x = np.round(np.nan_to_num(IRIS), 1)
+    model = make_pipeline(StandardScaler(), xgb.XGBClassifier(**XGB)).fit(x, SPECIES)
+    if datatype == "FP64":
+        assert save(model, tmp_path / "m", examples=x, datatype=datatype).number == 1
+        return
+    with pytest.raises(GoldenMismatch) as caught:
+        save(model, tmp_path / "m", examples=x, datatype=datatype)
+    assert 'datatype="FP64"' in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("model", [xgb.XGBRegressor(**XGB), lgb.LGBMRegressor(**LIGHT)], ids=["xgboost", "lightgbm"])

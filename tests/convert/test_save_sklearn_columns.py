@@ -11,7 +11,7 @@ import requests
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -228,3 +228,11 @@ def test_strings_and_marks_of_gaps_in_one_table_are_refused(tmp_path):
     with pytest.raises(ConversionError, match="add_indicator=True") as caught:
         save(model, tmp_path / "m", examples=PEOPLE)
     assert "MissingIndicator" in (caught.value.hint or "")
+
+
+def test_what_was_written_and_does_not_run_is_an_error_of_the_conversion(tmp_path):
+    model = make_pipeline(KNNImputer(), LogisticRegression(max_iter=1000)).fit(IRIS, SPECIES)
+    with pytest.raises(ConversionError, match=r"does not run: .*knn_imputer") as caught:
+        save(model, tmp_path / "m", examples=IRIS[:8])
+    assert caught.value.hint
+    assert list((tmp_path / "m").iterdir()) == []

@@ -25,15 +25,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_HIST = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
+# Package and base class -> whose trees they are.
+_FAMILIES = {
+    ("xgboost", "XGBModel"): "xgboost",
+    ("lightgbm", "LGBMModel"): "lightgbm",
+    ("sklearn", "HistGradientBoostingClassifier"): "hist",
+    ("sklearn", "HistGradientBoostingRegressor"): "hist",
+}
 
 
 def is_boosting(model: object) -> bool:
     """Whether it is a model of boosted trees that has scikit-learn's interface; imports nothing for that."""
-    kind = type(model)
-    bases = {(base.__module__.split(".")[0], base.__name__) for base in kind.__mro__}
-    known = {("xgboost", "XGBModel"), ("lightgbm", "LGBMModel"), *(("sklearn", name) for name in _HIST)}
-    return bool(bases & known) or hasattr(model, "servable_booster")
+    return _family(model) is not None
+
+
+def _family(model: object) -> str | None:
+    if hasattr(model, "servable_booster"):
+        return type(model.servable_booster).__module__.split(".")[0]
+    bases = ((base.__module__.split(".")[0], base.__name__) for base in type(model).__mro__)
+    return next((_FAMILIES[base] for base in bases if base in _FAMILIES), None)
 
 
 @contextmanager
@@ -64,13 +74,13 @@ def boosting_known(parts: Iterable[object], names: Mapping[int, Sequence[Any]]) 
 
 def _forest(model: Any, names: Mapping[int, Sequence[Any]]) -> Forest:
     booster = getattr(model, "servable_booster", None)
-    if type(model).__name__ in _HIST:
-        return hist_forest(model)
+    match _family(model):
+        case "hist":
+            return hist_forest(model)
+        case "lightgbm":
+            return lightgbm_forest(model.booster_ if booster is None else booster, names)
     if booster is not None:
-        lightgbm = type(booster).__module__.startswith("lightgbm")
-        return lightgbm_forest(booster, names) if lightgbm else xgboost_forest(booster, names)
-    if hasattr(model, "booster_"):  # LightGBM's
-        return lightgbm_forest(model.booster_, names)
+        return xgboost_forest(booster, names)
     best = getattr(model, "best_iteration", None)
     return xgboost_forest(model.get_booster(), names, None if best is None else best + 1, float(model.missing))
 

@@ -11,7 +11,7 @@ from servable.convert.trees import Forest, Leaf, Split, Tree
 from servable.errors import ConversionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 _LINKS = {
     "multiclass": "softmax",
@@ -25,7 +25,7 @@ _LINKS = {
 }
 
 
-def lightgbm_forest(booster: Any, category_columns: Iterable[int] = ()) -> Forest:
+def lightgbm_forest(booster: Any, category_columns: Collection[int] = ()) -> Forest:
     """Reads the trees of a Booster, up to its best iteration where it has one.
 
     Args:
@@ -33,7 +33,7 @@ def lightgbm_forest(booster: Any, category_columns: Iterable[int] = ()) -> Fores
         category_columns: Positions of the columns that are categories of pandas.
 
     Raises:
-        ConversionError: Its leaves hold linear models.
+        ConversionError: Its leaves hold linear models, or it knows other categories than the examples have.
     """
     dump = booster.dump_model()
     width = dump["num_tree_per_iteration"]
@@ -44,8 +44,12 @@ def lightgbm_forest(booster: Any, category_columns: Iterable[int] = ()) -> Fores
     trees = [_tree(info["tree_structure"], number % width, scale) for number, info in enumerate(dump["tree_info"])]
     link = "signed_square" if root else _LINKS.get(name, "identity")
     names = booster.pandas_categorical or []
-    categories = dict(zip(category_columns, names, strict=False))
-    return Forest(trees, (0.0,) * width, link, categories=categories)
+    if len(names) != len(category_columns):
+        raise ConversionError(
+            f"LightGBM was trained on {len(names)} columns of the dtype category, and gets {len(category_columns)}",
+            hint="give a DataFrame with the dtypes of training as examples, or encode the categories before the trees",
+        )
+    return Forest(trees, (0.0,) * width, link, categories=dict(zip(category_columns, names, strict=True)))
 
 
 def _objective(told: str) -> tuple[str, float, bool]:

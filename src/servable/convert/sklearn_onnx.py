@@ -23,6 +23,8 @@ _OPSETS = {"": 18, "ai.onnx.ml": 3}
 _LOCALE = "C.UTF-8"
 # scikit-learn's words, and the same in the words of RE2: skl2onnx knows them of ASCII only, and of one letter too.
 _PYTHONS_WORDS, _WORDS = r"(?u)\b\w\w+\b", r"[\pL\pN_]{2,}"
+# What skl2onnx writes for float32 only.
+_ONLY_SINGLE = {"Binarizer", "PolynomialFeatures", "PowerTransformer"}
 WRAP = "wrap it in a class with predict, save and load, and save an object of that"
 
 
@@ -87,7 +89,9 @@ def _needs_double(model: Any, examples: Examples) -> bool:
 
     Trees ask on which side of a value that they have seen another value is, so that the last bit counts.
     """
-    return bool(getattr(model, "steps", None)) and is_boosting(_last(model)) and not _all_single(examples)
+    if not getattr(model, "steps", None) or not is_boosting(_last(model)) or _all_single(examples):
+        return False
+    return not any(type(part).__name__ in _ONLY_SINGLE for part in _parts(model))
 
 
 def _all_single(examples: Examples) -> bool:
@@ -182,7 +186,9 @@ def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
     # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
     with_tensor = options | {id(model): {"zipmap": False}}
     double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
-    with boosting_known(_parts(model), _category_names(examples)), encoders_known(double=double):
+    # Behind other steps the columns are no longer those of the examples.
+    names = _category_names(examples) if is_boosting(model) else {}
+    with boosting_known(_parts(model), names), encoders_known(double=double):
         try:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
         except NameError:
