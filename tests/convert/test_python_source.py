@@ -70,3 +70,18 @@ def test_a_class_without_a_file_is_refused():
         module_source(made)
     with pytest.raises(ConversionError, match="no source file"):
         module_source(int)
+
+
+def test_a_module_beside_the_program_is_refused_by_name(tmp_path, monkeypatch):
+    from servable.convert.python_source import module_source
+    from servable.errors import ConversionError
+
+    (tmp_path / "my_own_helper.py").write_text("factor = 2\n")
+    source = "import numpy\nimport servable\nfrom my_own_helper import factor\n\nclass A:\n    pass\n"
+    (tmp_path / "my_own_model.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_own_model import A
+
+    with pytest.raises(ConversionError, match=r"my_own_model\.py imports my_own_helper, which") as caught:
+        module_source(A)
+    assert "install it" in (caught.value.hint or "")

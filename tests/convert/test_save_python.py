@@ -97,6 +97,12 @@ def test_what_cannot_be_kept_is_refused_and_leaves_nothing(tmp_path, model, mess
     assert list((tmp_path / "m").iterdir()) == []
 
 
+def test_preprocessing_belongs_into_predict(tmp_path):
+    with pytest.raises(ConversionError, match="takes no preprocess=") as caught:
+        save(models.Doubler(), tmp_path / "m", examples=X, preprocess=np.log1p)
+    assert "start of predict" in (caught.value.hint or "")
+
+
 def test_a_state_that_the_constructor_makes_again_is_no_state(tmp_path):
     with saved(models.Stateful(), tmp_path) as servable:
         assert servable.predict(X).tolist() == X.tolist()

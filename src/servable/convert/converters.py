@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from servable.convert.conversion import Conversion
     from servable.convert.draft import Draft
 
-_MODULES = ("onnx_file", "keras", "tensorflow", "sklearn", "torch", "jax", "python_object")
+_MODULES = (
+    "onnx_file",
+    "tflite_file",
+    "keras",
+    "tensorflow",
+    "booster",
+    "sklearn",
+    "torch",
+    "jax",
+    "python_object",
+)
 """In the order in which they are asked. The last one takes anything that has `predict`, and says what is missing."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from servable.convert.draft import Draft
 from servable.convert.proof import written_signatures
 from servable.errors import ConversionError, InvalidArgument, NotFound
-from servable.model.examples import ROWS_PER_RECORD, bind_inputs
+from servable.model.examples import bind_inputs
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
 from servable.model.origin import package_versions
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from servable.convert.conversion import Conversion
+    from servable.model.examples import Examples
     from servable.model.signatures import Signature
 
 FILE = "model.onnx"
@@ -133,13 +134,16 @@ def convert(conversion: Conversion) -> Draft:
     write_onnx(conversion.model, conversion.folder)
     form = format_of("onnx", FILE)
     signature = find_signature(written_signatures(conversion.folder, form), None)
-    parts = conversion.examples.split(rows_of(signature))
+    parts = split_for(conversion.examples, signature)
     records = [GoldenExample(bind_inputs(part, signature), None, signature.name) for part in parts]
     return Draft(form, records, frameworks=package_versions("onnx", "onnxruntime"))
 
 
-def rows_of(signature: Signature) -> int:
-    """How many rows a model takes at once: what it says, where it says a number."""
+def split_for(examples: Examples, signature: Signature) -> list[Examples]:
+    """The examples in pieces that a model takes: of as many rows as it says, where it says a number."""
     sizes = {spec.shape[0] for spec in signature.inputs if spec.shape}
     size = sizes.pop() if len(sizes) == 1 else -1
-    return size if size > 0 else ROWS_PER_RECORD
+    if size <= 0:
+        return examples.split()
+    parts = examples.split(size)
+    return [part for part in parts if part.rows == size] or parts  # a rest of fewer rows could not be run

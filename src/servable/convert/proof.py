@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from servable.engines.load import open_servable
 from servable.engines.native import runner, unload
 from servable.engines.options import EngineOptions
-from servable.errors import GoldenMismatch
+from servable.errors import ConversionError, GoldenMismatch, Internal, InvalidArgument, Unimplemented
 from servable.model.batch_safe import prove_batch_safe
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample, Run, check, write_examples
@@ -60,7 +60,7 @@ def prove(
         tolerance=tolerance,
         engine_options={**draft.engine_options, **_threads(options)},
     )
-    with opened(folder, manifest, options) as servable:
+    with _as_conversion_error(draft), opened(folder, manifest, options) as servable:
         ask = runner(servable)
         examples = [_answered(ask, example) for example in draft.examples]
         _require(check(ask, examples, tolerance), draft.hint)
@@ -69,6 +69,18 @@ def prove(
         batch_safe = prove_batch_safe(ask, examples, tolerance) if batchable else False
     write_examples(folder, examples, model)
     return replace(manifest, signatures=signatures, batch_safe=batch_safe)
+
+
+@contextmanager
+def _as_conversion_error(draft: Draft) -> Iterator[None]:
+    """What a converter wrote and the engine cannot run is a fault of the conversion, whatever the engine calls it."""
+    try:
+        yield
+    except (Internal, InvalidArgument, Unimplemented) as error:
+        converted = all(example.outputs is not None for example in draft.examples)
+        if error.hint is not None or not converted:
+            raise
+        raise ConversionError(f"What was written does not run: {error.message}", hint=draft.hint) from error
 
 
 def _answered(ask: Run, example: GoldenExample) -> GoldenExample:

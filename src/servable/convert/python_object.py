@@ -51,14 +51,16 @@ def convert(conversion: Conversion) -> Draft:
 
     Raises:
         ConversionError: It has no predict, or predict fails on the examples; its class cannot be written as a
-            module; it has a state that nothing would save.
+            module, or that imports what is not installed; it has a state that nothing would save.
     """
     model, examples, folder = conversion.model, conversion.examples, conversion.folder
     if not takes(model):
         raise ConversionError(
             f"{_title(model)} cannot be saved",
-            hint="known are Keras, TensorFlow, PyTorch, JAX, scikit-learn, and objects with a method predict(x)",
+            hint="known are the models that docs/guides/saving.md lists, and objects with a method predict(x)",
         )
+    if conversion.preprocess is not None:
+        raise ConversionError(f"{_title(model)} takes no preprocess=", hint="call it at the start of predict")
     conversion.allow("python")
     source = module_source(type(model))
     _save_state(model, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def module_source(cls: type) -> str:
 
     Raises:
         ConversionError: The class is defined in a function, its source is not to be found, or its module would do
-            more than define things, or needs modules beside it.
+            more than define things, or needs modules beside it, or others that are not installed.
     """
     if "<locals>" in cls.__qualname__ or "." in cls.__qualname__:
         raise ConversionError(f"{cls.__qualname__} is defined inside another thing", hint=_MODULE_HINT)
@@ -34,6 +35,7 @@ def module_source(cls: type) -> str:
     tree = ast.parse(source)
     file = Path(inspect.getfile(cls)).name
     _require_no_neighbours(tree, file)
+    _require_installed(source, file)
     if cls.__module__ == "__main__":
         _require_only_definitions(tree, file)
     return source
@@ -62,6 +64,26 @@ def _require_no_neighbours(tree: ast.Module, file: str) -> None:
                 f"{file}, line {node.lineno}: a relative import has nothing beside it in a version",
                 hint="import by the full name of an installed package, or put all into one module",
             )
+
+
+def _require_installed(source: str, file: str) -> None:
+    """Refuses imports that work here because of the folder that the program is in, and nowhere else."""
+    doubtful = [name for name in imported_packages(source) if not _in_site_packages(name)]
+    # Whether it is installed in another way, as packages in development are, a Python in another folder knows.
+    known = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
+    command = [sys.executable, "-P", "-c", known, *doubtful]
+    lost = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True).stdout if doubtful else ""
+    if lost.split():
+        raise ConversionError(
+            f"{file} imports {', '.join(lost.split())}, which is no installed package but a file of this program",
+            hint="put it into the same module, or install it as a package",
+        )
+
+
+def _in_site_packages(name: str) -> bool:
+    module = sys.modules.get(name)
+    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+    return any(part in ("site-packages", "dist-packages") for place in places for part in Path(place).parts)
 
 
 def _require_only_definitions(tree: ast.Module, file: str) -> None:

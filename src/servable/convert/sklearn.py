@@ -13,14 +13,14 @@ are float32 unless asked otherwise, strings stay strings. What it gives:
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from servable.convert.draft import Draft
+from servable.convert.gaps import holds_strings, without_gaps
 from servable.convert.onnx_file import FILE
-from servable.convert.sklearn_graph import Rim
+from servable.convert.sklearn_onnx import WRAP, first_line, title, write_graph
 from servable.errors import ConversionError, InvalidArgument
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
@@ -28,16 +28,12 @@ from servable.model.origin import package_versions
 from servable.wire.tensors import BYTES, Tensor, as_tensor, datatype_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from servable.convert.conversion import Conversion
     from servable.model.examples import Examples
-
-# Old enough for any ONNX Runtime of the last years, new enough for all that skl2onnx writes.
-_OPSETS = {"": 18, "ai.onnx.ml": 3}
-# Without this the tokens of text are lower-cased by the rules of en_US, which small containers do not have.
-_LOCALE = "C.UTF-8"
-_WRAP = "wrap it in a class with predict, save and load, and save an object of that"
 
 # Kind of estimator -> names of outputs, and the methods that answer for them; the first method that is there counts.
 _METHODS: dict[str, list[tuple[str, str]]] = {
@@ -60,37 +56,57 @@ def convert(conversion: Conversion) -> Draft:
 
     Args:
         conversion: Its model is a fitted estimator or pipeline; its examples are columns, or an array of two dimensions
-            (of one, for text).
+            (of one, for text). `preprocess` is a fitted transformer that comes before it.
 
     Raises:
         ConversionError: It is not fitted, does not take the examples, has a step without an equivalent in ONNX, or
             skl2onnx is not installed.
     """
-    conversion.allow("onnx")
-    model, examples, datatype = conversion.model, conversion.examples, conversion.datatype
+    conversion.allow("onnx", preprocess=True)
+    model, examples, datatype = _with_preprocessing(conversion), conversion.examples, conversion.datatype
     if datatype not in ("FP32", "FP64"):
         raise ConversionError(f"Numbers become FP32 or FP64, not {datatype}")
-    inputs = _inputs(examples, datatype)
+    datatypes_in = _datatypes(examples, datatype)
+    inputs = _inputs(examples, datatypes_in)
     answers = ask(model, examples)
-    rim = _convert(model, examples, inputs)
+    rim = write_graph(model, examples, inputs)
     pairs = list(zip(answers.items(), rim.tensors, strict=False))
     if not pairs:
-        raise ConversionError(f"{title(model)} has no output that ONNX can carry", hint=_WRAP)
+        raise ConversionError(f"{title(model)} has no output that ONNX can carry", hint=WRAP)
     datatypes = {name: _datatype(output) for (name, _), output in pairs}
     rim.give([(name, value.ndim == 1 and _rank(output) == 2) for (name, value), output in pairs])
     (conversion.folder / FILE).write_bytes(rim.finish())
     return Draft(
         format_of("onnx", FILE),
-        [_record(model, part, datatypes, datatype) for part in examples.split()],
+        [_record(model, part, datatypes_in, datatypes) for part in examples.split()],
         frameworks=package_versions("scikit-learn", "skl2onnx", "onnx", "numpy"),
         hint=_hint(inputs),
     )
 
 
+def _with_preprocessing(conversion: Conversion) -> Any:
+    before = conversion.preprocess
+    if before is None:
+        return conversion.model
+    if not hasattr(before, "get_params") or not hasattr(before, "transform"):
+        raise ConversionError(
+            f"ONNX cannot hold {_described(before)} that comes before a model of scikit-learn",
+            hint=f"preprocess= takes a fitted transformer, like a ColumnTransformer; for code of your own, {WRAP}",
+        )
+    from sklearn.pipeline import Pipeline
+
+    return Pipeline([("preprocess", before), ("model", conversion.model)])
+
+
+def _described(before: object) -> str:
+    kind = type(before).__name__
+    return f"the function {getattr(before, '__name__', kind)}" if callable(before) else f"an object of type {kind}"
+
+
 def _hint(inputs: dict[str, Tensor]) -> str:
     if any(tensor.datatype == "FP32" for tensor in inputs.values()):
         return 'datatype="FP64" computes as scikit-learn does; tolerance= allows more'
-    return f"ONNX computes a step in another way; {_WRAP}"
+    return f"ONNX computes a step in another way; {WRAP}"
 
 
 def ask(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
@@ -110,7 +126,7 @@ def ask(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
         try:
             answer = getattr(model, method)(value)
         except Exception as error:
-            raise ConversionError(f"{method} of {title(model)} fails on the examples: {_line(error)}") from error
+            raise ConversionError(f"{method} of {title(model)} fails on the examples: {first_line(error)}") from error
         if isinstance(answer, list):
             break
         answers[name] = np.asarray(answer.toarray() if hasattr(answer, "toarray") else answer)
@@ -129,23 +145,6 @@ def _kind(model: Any) -> str:
     return ""
 
 
-def title(model: Any) -> str:
-    """What to call an estimator in messages: its class, and of a pipeline those of its steps.
-
-    Example:
-        >>> title(3)
-        'int'
-    """
-    steps = " > ".join(type(step).__name__ for _, step in getattr(model, "steps", []))
-    return f"{type(model).__name__} ({steps})" if steps else type(model).__name__
-
-
-def _line(error: Exception) -> str:
-    # The errors of skl2onnx go on for pages; the first line says which step it is.
-    text = " ".join(str(error).strip().split("\n")[0].split())
-    return text[:300] or type(error).__name__
-
-
 def _value(model: Any, examples: Examples) -> Any:
     """The examples as the estimator takes them: a dict of columns becomes a table."""
     if examples.single or not isinstance(examples.value, dict):
@@ -161,87 +160,38 @@ def _value(model: Any, examples: Examples) -> Any:
     return pd.DataFrame(examples.arrays)
 
 
-def _inputs(examples: Examples, datatype: str) -> dict[str, Tensor]:
+def _inputs(examples: Examples, datatypes: Mapping[str, str]) -> dict[str, Tensor]:
+    """The examples as they are sent, in these datatypes. What is missing is NaN among numbers, and '' among strings."""
     inputs: dict[str, Tensor] = {}
+    for name, array in examples.arrays.items():
+        try:
+            inputs[name] = as_tensor(without_gaps(array, datatypes[name]), datatypes[name])
+        except InvalidArgument as error:
+            raise ConversionError(f"Examples of '{name}': {error}", hint=error.hint) from error
+    return inputs
+
+
+def _datatypes(examples: Examples, number: str) -> dict[str, str]:
+    """By input what it is sent as: strings, booleans, or `number`."""
     if examples.rows is None:
         lengths = ", ".join(f"{name} {list(array.shape)}" for name, array in examples.arrays.items())
         raise ConversionError(f"The columns have different lengths: {lengths}")
     for name, array in examples.arrays.items():
         if not examples.single and array.ndim != 1:
             raise ConversionError(f"Column '{name}' has {array.ndim} dimensions", hint="columns have one dimension")
-        try:
-            strings = array.dtype.kind in "OSUT"
-            inputs[name] = as_tensor(array) if strings else as_tensor(array, datatype)
-        except InvalidArgument as error:
-            raise ConversionError(f"Examples of '{name}': {error}", hint=error.hint) from error
-    return inputs
+    return {name: _sent_as(array, number) for name, array in examples.arrays.items()}
 
 
-def _convert(model: Any, examples: Examples, inputs: dict[str, Tensor]) -> Rim:
-    """The ONNX model with inputs as they are to be served; outputs are still missing."""
-    if examples.single:
-        rim = _run_skl2onnx(model, {name: (t.datatype, t.shape[1:]) for name, t in inputs.items()})
-        rim.take_array(next(iter(inputs)))
-        return rim
-    if _selects_columns(model):
-        rim = _run_skl2onnx(model, {name: (t.datatype, (1,)) for name, t in inputs.items()})
-        rim.take_columns(list(inputs))
-        return rim
-    names = list(getattr(model, "feature_names_in_", inputs))
-    kinds = {tensor.datatype for tensor in inputs.values()}
-    if len(kinds) > 1:
-        raise ConversionError(
-            f"{title(model)} takes one table, and the columns are of several kinds",
-            hint="put a ColumnTransformer first",
-        )
-    rim = _run_skl2onnx(model, {"table": (kinds.pop(), (len(names),))})
-    rim.take_table(names)
-    return rim
+def _sent_as(array: NDArray[Any], number: str) -> str:
+    if holds_strings(array):
+        return BYTES
+    return "BOOL" if array.dtype.kind == "b" else number
 
 
-def _selects_columns(model: Any) -> bool:
-    parts = [model, *model.get_params(deep=True).values()]
-    return any(type(part).__name__ == "ColumnTransformer" for part in parts)
-
-
-def _run_skl2onnx(model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]]) -> Rim:
-    try:
-        from skl2onnx.common import data_types
-    except ImportError as error:
-        raise ConversionError(
-            f"{error.name} is needed to save scikit-learn models", hint='pip install "servable[sklearn]"'
-        ) from error
-    kinds = {
-        BYTES: data_types.StringTensorType,
-        "FP32": data_types.FloatTensorType,
-        "FP64": data_types.DoubleTensorType,
-    }
-    types = [(name, kinds[datatype]([None, *shape])) for name, (datatype, shape) in inputs.items()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return Rim(_call_skl2onnx(model, types))
-        except Exception as error:
-            raise ConversionError(f"{title(model)} cannot be written as ONNX: {_line(error)}", hint=_WRAP) from error
-
-
-def _call_skl2onnx(model: Any, types: list[Any]) -> Any:
-    import skl2onnx
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-
-    options: dict[Any, dict[str, Any]] = {kind: {"locale": _LOCALE} for kind in (CountVectorizer, TfidfVectorizer)}
-    try:
-        # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
-        with_tensor = options | {id(model): {"zipmap": False}}
-        return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
-    except NameError:
-        return skl2onnx.convert_sklearn(model, initial_types=types, options=options, target_opset=_OPSETS)
-
-
-def _record(model: Any, part: Examples, datatypes: dict[str, str], datatype: str) -> GoldenExample:
+def _record(model: Any, part: Examples, inputs: Mapping[str, str], datatypes: Mapping[str, str]) -> GoldenExample:
     answers = ask(model, part)
     outputs = {name: _served(name, answers[name], served) for name, served in datatypes.items()}
-    return GoldenExample(_inputs(part, datatype), outputs)
+    return GoldenExample(_inputs(part, inputs), outputs)
 
 
 def _served(name: str, value: NDArray[Any], datatype: str) -> Tensor:

@@ -9,12 +9,13 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from servable.errors import ConversionError
+from servable.wire.tensors import numpy_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _PREFIX = "sklearn/"
-_COLUMN, _FLAT = "rim/column", "rim/flat"
+_COLUMN, _FLAT, _SENT = "rim/column", "rim/flat", "sent"
 
 
 class Rim:
@@ -42,26 +43,24 @@ class Rim:
         """The outputs inside, up to the first that is no tensor."""
         return list(itertools.takewhile(lambda output: output.type.HasField("tensor_type"), self._inner_outputs))
 
-    def take_array(self, name: str) -> None:
-        """The only input, called `name`."""
+    def take_array(self, name: str, datatype: str) -> None:
+        """The only input, called `name`, which is sent as `datatype`."""
         (inner,) = self._inner_inputs
-        self._before.append(self._node("Identity", [name], inner.name))
-        outer = type(inner)()
-        outer.CopyFrom(inner)
-        outer.name = name
-        self._graph.input.append(outer)
+        shape = [dim.dim_value or None for dim in inner.type.tensor_type.shape.dim]
+        self._take(name, datatype, shape)
+        self._cast(name, inner.name, inner)
 
-    def take_columns(self, names: Sequence[str]) -> None:
-        """One input of shape [-1] for each of those inside, which have shape [-1, 1]."""
-        for name, inner in zip(names, self._inner_inputs, strict=True):
-            self._take_column(name, inner.name, inner)
+    def take_columns(self, datatypes: Mapping[str, str]) -> None:
+        """One input of shape [-1] for each of those inside, which have shape [-1, 1]; by name what it is sent as."""
+        for (name, datatype), inner in zip(datatypes.items(), self._inner_inputs, strict=True):
+            self._take_column(name, datatype, inner.name, inner)
 
-    def take_table(self, names: Sequence[str]) -> None:
+    def take_table(self, datatypes: Mapping[str, str]) -> None:
         """One input of shape [-1] for each column of the only one inside, which has shape [-1, n]."""
         (inner,) = self._inner_inputs
-        columns = [f"{_COLUMN}/{position}" for position in range(len(names))]
-        for name, column in zip(names, columns, strict=True):
-            self._take_column(name, column, inner)
+        columns = [f"{_COLUMN}/{position}" for position in range(len(datatypes))]
+        for (name, datatype), column in zip(datatypes.items(), columns, strict=True):
+            self._take_column(name, datatype, column, inner)
         self._before.append(self._node("Concat", columns, inner.name, axis=1))
 
     def give(self, outputs: Sequence[tuple[str, bool]]) -> None:
@@ -92,10 +91,22 @@ class Rim:
         content: bytes = self.model.SerializeToString()
         return content
 
-    def _take_column(self, name: str, column: str, like: Any) -> None:
+    def _take_column(self, name: str, datatype: str, column: str, like: Any) -> None:
+        self._take(name, datatype, [None])
+        self._before.append(self._node("Reshape", [name, _COLUMN], f"{column}/{_SENT}"))
+        self._cast(f"{column}/{_SENT}", column, like)
+
+    def _take(self, name: str, datatype: str, shape: list[int | None]) -> None:
+        element = self._helper.np_dtype_to_tensor_dtype(numpy_dtype(datatype))
+        self._graph.input.append(self._helper.make_tensor_value_info(name, element, shape))
+
+    def _cast(self, sent: str, name: str, like: Any) -> None:
+        """What was sent, as it is inside."""
         element = like.type.tensor_type.elem_type
-        self._graph.input.append(self._helper.make_tensor_value_info(name, element, [None]))
-        self._before.append(self._node("Reshape", [name, _COLUMN], column))
+        if element == self._tensor.STRING:
+            self._before.append(self._node("Identity", [sent], name))
+        else:
+            self._before.append(self._node("Cast", [sent], name, to=element))
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
         return self._helper.make_node(kind, inputs, [output], **attributes)

@@ -19,7 +19,7 @@ import numpy as np
 
 from servable.convert.call import Call, as_served, call_of_examples, golden_of, line_of, name_outputs
 from servable.convert.draft import Draft
-from servable.convert.onnx_file import rows_of
+from servable.convert.onnx_file import split_for
 from servable.convert.proof import written_signatures
 from servable.convert.saved_model import FILE, Function, as_tensorflow, traceable, write_saved_model
 from servable.errors import ConversionError
@@ -198,6 +198,6 @@ def _copy(conversion: Conversion) -> Draft:
     file = next(name for name in _FILES if (source / name).is_file())
     form = format_of("saved_model", file)
     signature = find_signature(written_signatures(conversion.folder, form), None)
-    parts = conversion.examples.split(rows_of(signature))
+    parts = split_for(conversion.examples, signature)
     records = [GoldenExample(bind_inputs(part, signature), None, signature.name) for part in parts]
     return Draft(form, records, frameworks=package_versions("tensorflow"))
