@@ -51,8 +51,8 @@ def save(
     Args:
         model: A fitted model of scikit-learn, XGBoost or LightGBM; a Keras model, or the path of a .keras file; a
             tf.Module, or the path of a SavedModel's folder; a PyTorch module or program of torch.export; a JAX function
-            with its parameters; the path of an .onnx, .pt2 or .tflite file, or a ModelProto; or any object with `predict`
-            (see `servable.convert.python_object`).
+            with its parameters; the path of an .onnx, .pt2 or .tflite file, or a ModelProto; or any object with
+            `predict` (see `servable.convert.python_object`).
         folder: The model's folder, like `models/digits` or `s3://bucket/models/digits`; it is made if it is not there.
             Its name is the model's name.
         examples: Real inputs as the model takes them: an array whose first axis counts instances, a dict of arrays, or
