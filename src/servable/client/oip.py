@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over REST, tensors in binary: requests and replies, no sockets.
+"""The Open Inference Protocol over REST, tensors in binary or as JSON: requests and replies, no sockets.
 
 Sources: https://github.com/kserve/open-inference-protocol (Predict Protocol, version 2) and its extension "Binary
 tensor data" (https://docs.nvidia.com/deeplearning/triton-inference-server, Binary Tensor Data Extension).
@@ -18,7 +18,7 @@ import numpy as np
 from servable.client import tfs
 from servable.client.exchange import Reply, Request, error_of, read_json
 from servable.client.types import DEFAULT_SIGNATURE, Metadata
-from servable.client.values import from_json
+from servable.client.values import from_json, to_floats
 from servable.errors import Internal, InvalidArgument
 from servable.model.signatures import Signature, TensorSpec
 from servable.wire.tensors import BYTES, numpy_dtype, octets
@@ -35,15 +35,22 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Oip:
-    """Any server of the protocol: models and versions, but neither labels nor several signatures."""
+    """Any server of the protocol: models and versions, but neither labels nor several signatures.
+
+    Args:
+        binary: Whether tensors travel in binary, which is an extension of the protocol, or as JSON.
+    """
+
+    def __init__(self, *, binary: bool = True) -> None:
+        self._write = _infer if binary else _infer_json
 
     def predict(
         self, target: Target, signature: str, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
     ) -> Request:
-        """The `infer` request. Answers are asked for in binary."""
+        """The `infer` request."""
         if signature != DEFAULT_SIGNATURE:
             raise InvalidArgument("This server speaks the Open Inference Protocol, which has one signature for a model")
-        return _infer(self._path(target) + "/infer", {}, inputs, outputs)
+        return self._write(self._path(target) + "/infer", {}, inputs, outputs)
 
     def read_predict(self, reply: Reply, _signature: Signature) -> dict[str, NDArray[Any]]:
         """The outputs of an `infer` reply."""
@@ -81,7 +88,7 @@ class Servable(Oip):
     ) -> Request:
         parameters = {} if signature == DEFAULT_SIGNATURE else {"signature_name": signature}
         path = self._path(target) + "/infer" if target.label is None else tfs.path(target) + ":predict"
-        return _infer(path, parameters, inputs, outputs)
+        return self._write(path, parameters, inputs, outputs)
 
     def metadata(self, target: Target) -> Request:
         return Request("GET", tfs.path(target) + "/metadata")
@@ -92,6 +99,37 @@ class Servable(Oip):
 
 def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec.from_json(entry) for entry in entries)
+
+
+def _infer_json(
+    path: str, parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
+) -> Request:
+    body: dict[str, Any] = {"parameters": parameters} if parameters else {}
+    body["inputs"] = [
+        {
+            "name": name,
+            "shape": list(tensor.shape),
+            "datatype": tensor.datatype,
+            "data": _values(name, tensor),
+        }
+        for name, tensor in inputs.items()
+    ]
+    if outputs:
+        body["outputs"] = [{"name": name} for name in outputs]
+    return Request("POST", path, {"Content-Type": "application/json"}, json.dumps(body).encode())
+
+
+def _values(name: str, tensor: Tensor) -> list[Any]:
+    """The elements, row by row. Strings are text in this form, where the protocol has no base64."""
+    elements: list[Any] = to_floats(tensor).ravel().tolist()
+    if tensor.datatype != BYTES:
+        return elements
+    try:
+        return [element.decode() for element in elements]
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"Input '{name}' has bytes that are no text, which JSON cannot carry here", hint="Client(..., binary=True)"
+        ) from None
 
 
 def _infer(path: str, parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> Request:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from servable.client.frames import columns, is_frame
 from servable.errors import InvalidArgument
 from servable.wire.tensors import BYTES, Tensor, as_tensor, numpy_dtype
 
@@ -21,7 +22,8 @@ def to_tensors(x: Any, signature: Signature) -> dict[str, Tensor]:
     """The inputs by name, each with the datatype that the signature tells.
 
     Args:
-        x: A dict of arrays by input name; or one array, number, string or nested list for a signature with one input.
+        x: A dict of arrays by input name; a DataFrame; or one array, number, string or nested list for a signature with
+            one input.
         signature: Where names and datatypes come from. Names that it does not have are passed on as they are: the
             server's refusal says more than ours could.
 
@@ -29,6 +31,8 @@ def to_tensors(x: Any, signature: Signature) -> dict[str, Tensor]:
         InvalidArgument: Several inputs are needed, or a value cannot become the datatype without changing.
     """
     specs = {spec.name: spec for spec in signature.inputs}
+    if is_frame(x):
+        x = columns(x, signature)
     if not isinstance(x, Mapping):
         if len(specs) != 1:
             names = ", ".join(specs) or "none"
@@ -52,9 +56,16 @@ def _tensor(name: str, value: Any, datatype: str | None) -> Tensor:
         raise InvalidArgument(f"Input '{name}': {error}", hint=error.hint) from None
 
 
+def to_floats(tensor: Tensor) -> NDArray[Any]:
+    """The array itself; bfloat16, which may be here as bit patterns, as float32."""
+    if tensor.datatype != "BF16":
+        return tensor.array
+    return (tensor.array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 def to_json(tensor: Tensor) -> Any:
     """Nested lists of numbers; strings as `{"b64": ...}`, since they may be any bytes."""
-    values = tensor.array.tolist()
+    values = to_floats(tensor).tolist()
     return _encoded(values) if tensor.datatype == BYTES else values
 
 
