@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import httpcore2
 import httpx2
 
 from servable.client.credentials import Credentials
 from servable.client.exchange import Failed, Reply, Request
+from servable.client.pool import Current, Pool
 from servable.errors import FailedPrecondition, ResourceExhausted, Unimplemented
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ class Http:
     def __init__(self, url: str, credentials: Credentials | None = None, largest_answer: int = _LARGEST_ANSWER) -> None:
         self._url = url.rstrip("/")
         self._largest = largest_answer
-        self._http = httpx2.Client(**_options(url, credentials))
+        self._current = Current()
+        options = _options(url, credentials)
+        self._http = httpx2.Client(**options, transport=Pool(options["verify"], options["limits"], self._current))
 
     def close(self) -> None:
         self._http.close()
@@ -49,11 +53,11 @@ class Http:
 
     def send(self, send: Send) -> Reply:
         body = _Body(self._largest)
+        self._current.until = send.until
         try:
             with self._http.stream(**_arguments(self._url, send, send.body)) as response:
                 for chunk in response.iter_bytes():
                     body.add(chunk)
-                    send.until.remaining()  # the library's timeouts start anew with every chunk
                 return _reply(response, body)
         except _ALL as error:
             _fail(error, self._url, send.until)
@@ -132,13 +136,23 @@ def _reply(response: httpx2.Response, body: _Body) -> Reply:
     return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body.content)
 
 
-_ALL = (RuntimeError, httpx2.HTTPError, httpx2.InvalidURL)
+_TIMEOUTS = (httpx2.TimeoutException, httpcore2.TimeoutException)
+_UNREACHED = (httpx2.ConnectError, httpcore2.ConnectError)
+_ALL = (
+    RuntimeError,
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.UnsupportedProtocol,
+)
 
 
 def _fail(error: Exception, url: str, until: Deadline) -> NoReturn:
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, _TIMEOUTS):
         raise until.exceeded() from None
-    if isinstance(error, httpx2.ConnectError):
+    if isinstance(error, _UNREACHED):
         hint = "is the server running? servable serve starts one"
         raise Failed(f"Cannot reach {url}: {error}", sent=False, hint=hint) from None
     if isinstance(error, RuntimeError):  # the library's word for a client that is closed
