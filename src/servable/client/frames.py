@@ -66,13 +66,16 @@ def _column(column: Any, spec: TensorSpec | None) -> NDArray[Any]:
 
 def _numbers(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """Numbers that came as objects, because some are missing or the columns are of several kinds."""
-    if array.dtype.kind != "O":
-        return array
-    # pandas has a word for what is missing that no float() takes.
-    missing = np.array([cell is None or type(cell).__name__ in ("NAType", "NaTType") for cell in array.flat], bool)
+    if array.dtype.kind == "O":
+        # pandas has a word for what is missing that no float() takes.
+        missing = np.array([cell is None or type(cell).__name__ in ("NAType", "NaTType") for cell in array.flat], bool)
+    else:
+        missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(0, bool)
     if missing.any() and not spec.datatype.startswith(("FP", "BF")):
         hint = "fill them in, as with fillna"
         raise InvalidArgument(f"Values of '{spec.name}' are missing, and {spec.datatype} has no NaN", hint=hint)
+    if array.dtype.kind != "O":
+        return array
     cells = [np.nan if gone else cell for cell, gone in zip(array.flat, missing, strict=True)]
     try:
         return np.array(cells).reshape(array.shape) if cells else np.zeros(array.shape)

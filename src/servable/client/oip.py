@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from servable.client.types import Target
     from servable.wire.tensors import Tensor
 
+_AS_BINARY = "Client(..., binary=True), where the server can"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -81,14 +82,17 @@ class Oip:
 
 
 class Servable(Oip):
-    """Our own server: the protocol's binary form, with TensorFlow Serving's labels and signatures."""
+    """Our own server: the protocol's binary form, with TensorFlow Serving's labels and signatures.
+
+    As JSON our server is spoken to like a TensorFlow Serving, whose JSON carries infinity, any bytes, and labels.
+    """
 
     def predict(
         self, target: Target, signature: str, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
     ) -> Request:
         parameters = {} if signature == DEFAULT_SIGNATURE else {"signature_name": signature}
         path = self._path(target) + "/infer" if target.label is None else tfs.path(target) + ":predict"
-        return self._write(path, parameters, inputs, outputs)
+        return _infer(path, parameters, inputs, outputs)
 
     def metadata(self, target: Target) -> Request:
         return Request("GET", tfs.path(target) + "/metadata")
@@ -102,33 +106,31 @@ def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 
 def _infer_json(
-    path: str, parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
+    path: str, _parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
 ) -> Request:
-    body: dict[str, Any] = {"parameters": parameters} if parameters else {}
-    body["inputs"] = [
-        {
-            "name": name,
-            "shape": list(tensor.shape),
-            "datatype": tensor.datatype,
-            "data": _values(name, tensor),
-        }
+    entries = [
+        {"name": name, "shape": list(tensor.shape), "datatype": tensor.datatype, "data": _values(name, tensor)}
         for name, tensor in inputs.items()
     ]
+    body: dict[str, Any] = {"inputs": entries}
     if outputs:
         body["outputs"] = [{"name": name} for name in outputs]
     return Request("POST", path, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
 def _values(name: str, tensor: Tensor) -> list[Any]:
-    """The elements, row by row. Strings are text in this form, where the protocol has no base64."""
-    elements: list[Any] = to_floats(tensor).ravel().tolist()
+    """The elements, row by row. The protocol's JSON is strict: no infinity, and strings are text."""
+    array = to_floats(tensor)
+    elements: list[Any] = array.ravel().tolist()
     if tensor.datatype != BYTES:
+        if not np.isfinite(array).all():
+            raise InvalidArgument(f"Input '{name}' has NaN or infinity, which JSON cannot carry here", hint=_AS_BINARY)
         return elements
     try:
         return [element.decode() for element in elements]
     except UnicodeDecodeError:
         raise InvalidArgument(
-            f"Input '{name}' has bytes that are no text, which JSON cannot carry here", hint="Client(..., binary=True)"
+            f"Input '{name}' has bytes that are no text, which JSON cannot carry here", hint=_AS_BINARY
         ) from None
 
 

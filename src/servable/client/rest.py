@@ -113,15 +113,17 @@ class Rest:
             ours = told.get("name") == "servable"
             extensions = told.get("extensions")
             can = ours or (isinstance(extensions, list) and _BINARY in extensions)
-            self._dialect = (Servable if ours else Oip)(binary=can if self._binary is None else self._binary)
+            self._dialect = _dialect(
+                "servable" if ours else "oip", binary=can if self._binary is None else self._binary
+            )
         return self._dialect
 
 
 def _dialect(name: str, *, binary: bool) -> Dialect:
-    if name == "servable":
-        return Servable(binary=binary)
+    if name == "servable" and binary:
+        return Servable()
     if name == "oip":
         return Oip(binary=binary)
-    if name == "tfs":
+    if name in ("tfs", "servable"):
         return TensorFlowServing()
     raise InvalidArgument(f"Unknown dialect '{name}'", hint="one of auto, servable, oip, tfs")
