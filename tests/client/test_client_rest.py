@@ -550,7 +550,7 @@ def test_importing_the_client_loads_no_other_library() -> None:
 
 
 def test_importing_the_client_takes_less_than_a_tenth_of_a_second() -> None:
-    """Beyond what Python itself takes to start; the best of five, since other work on the machine only adds."""
-    code = "import time; began = time.perf_counter(); import servable.client; print(time.perf_counter() - began)"
-    taken = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(5)]
+    """Processor time, beyond what Python itself takes to start; the best of three, as other work slows caches down."""
+    code = "import time; began = time.process_time(); import servable.client; print(time.process_time() - began)"
+    taken = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)]
     assert min(taken) < 0.1
