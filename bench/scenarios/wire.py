@@ -30,12 +30,9 @@ TITLE = "Text or binary: the same tensors in each form"
 JSON, BINARY, NPY, GRPC = "REST JSON", "REST binary", "REST npy", "gRPC"
 IMAGES = 256
 NOTES = [
-    "Bytes are those of one request and its answer as they pass through a socket, headers and frames included, on a "
-    + "connection that is open and has carried the same request before.",
-    "One caller waits for each answer. `raw` sends bytes that were made before and does not look into the answer: what "
-    + "is left is the way and the server.",
-    "Numbers are random in [0, 1), as scaled pixels and normalized features are. The client writes a float32 as the "
-    + "float64 of the same value: some 20 letters.",
+    "Bytes are those of one request and its answer on a connection that has carried the same before, headers and all.",
+    "One caller waits for each answer. `raw` sends bytes that are ready: what is left is the way and the server.",
+    "Numbers are random in [0, 1). The client writes a float32 as the float64 of the same value: some 20 letters.",
     "The models do next to nothing: they take a mean, or give the strings back.",
 ]
 PATIENCE = 60.0
