@@ -32,7 +32,7 @@ IMAGES = 256
 NOTES = [
     "Bytes are those of one request and its answer on a connection that has carried the same before, headers and all.",
     "One caller waits for each answer. `raw` sends bytes that are ready: what is left is the way and the server.",
-    "Numbers are random in [0, 1). The client writes a float32 as the float64 of the same value: some 20 letters.",
+    "Numbers are random in [0, 1). The client writes a float32 with nine digits, which keep its value.",
     "The models do next to nothing: they take a mean, or give the strings back.",
 ]
 PATIENCE = 60.0

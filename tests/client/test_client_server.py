@@ -10,6 +10,7 @@ import pytest
 from servable.client import Client
 from servable.client.oip import Oip
 from servable.client.types import Target
+from servable.client.values import json_numbers
 from servable.errors import InvalidArgument, NotFound
 from servable.wire.tensors import Tensor, as_tensor
 
@@ -148,3 +149,27 @@ def test_an_unknown_input_is_refused_by_the_server(client: Client) -> None:
 def test_a_prefix_in_the_address_is_kept(real_server: Any) -> None:
     with Client(real_server.rest + "/nowhere", dialect="tfs") as client, pytest.raises(NotFound):
         client.status("m")
+
+
+@pytest.mark.parametrize("way", ["tfs", "json"])
+def test_every_float32_keeps_its_value_in_json(real_server: Any, way: str) -> None:
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 20_000, np.uint32).view(np.float32)
+    x = bits[np.abs(bits) < 1e38].copy()[:10_000].reshape(-1, 2)
+    with connect(way, real_server) as client:
+        np.testing.assert_array_equal(client.predict("m", x), 3 * x)
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.float32(0.5), "0.5"),
+        (np.array([[0, 1], [1e-9, 1e30]], np.float32), "[[0,1],[9.99999972e-10,1.00000002e+30]]"),
+        (np.array([0.1], np.float64), "[0.1]"),
+        (np.array([[]], np.float32), "[[]]"),
+        (np.array([np.nan, -np.inf], np.float32), "[NaN, -Infinity]"),
+        (np.array([True, False]), "[true, false]"),
+        (np.array([[2**63 - 1]]), "[[9223372036854775807]]"),
+    ],
+)
+def test_numbers_are_written_as_json(array: Any, text: str) -> None:
+    assert json_numbers(np.asarray(array)) == text

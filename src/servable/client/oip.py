@@ -18,7 +18,7 @@ import numpy as np
 from servable.client import tfs
 from servable.client.exchange import Reply, Request, error_of, read_json
 from servable.client.types import DEFAULT_SIGNATURE, Metadata
-from servable.client.values import from_json, to_floats
+from servable.client.values import from_json, json_numbers, to_floats
 from servable.errors import Internal, InvalidArgument
 from servable.model.signatures import Signature, TensorSpec
 from servable.wire.tensors import BYTES, numpy_dtype, octets
@@ -108,26 +108,24 @@ def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 def _infer_json(
     path: str, _parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
 ) -> Request:
-    entries = [
-        {"name": name, "shape": list(tensor.shape), "datatype": tensor.datatype, "data": _values(name, tensor)}
-        for name, tensor in inputs.items()
-    ]
-    body: dict[str, Any] = {"inputs": entries}
-    if outputs:
-        body["outputs"] = [{"name": name} for name in outputs]
-    return Request("POST", path, {"Content-Type": "application/json"}, json.dumps(body).encode())
+    entries = []
+    for name, tensor in inputs.items():
+        entry = json.dumps({"name": name, "shape": tensor.shape, "datatype": tensor.datatype})
+        entries.append(f'{entry[:-1]}, "data": {_values(name, tensor)}}}')
+    chosen = f', "outputs": {json.dumps([{"name": name} for name in outputs])}' if outputs else ""
+    body = f'{{"inputs": [{", ".join(entries)}]{chosen}}}'
+    return Request("POST", path, {"Content-Type": "application/json"}, body.encode())
 
 
-def _values(name: str, tensor: Tensor) -> list[Any]:
-    """The elements, row by row. The protocol's JSON is strict: no infinity, and strings are text."""
-    array = to_floats(tensor)
-    elements: list[Any] = array.ravel().tolist()
+def _values(name: str, tensor: Tensor) -> str:
+    """JSON of the elements, row by row. The protocol's JSON is strict: no infinity, and strings are text."""
+    array = to_floats(tensor).ravel()
     if tensor.datatype != BYTES:
         if not np.isfinite(array).all():
             raise InvalidArgument(f"Input '{name}' has NaN or infinity, which JSON cannot carry here", hint=_AS_BINARY)
-        return elements
+        return json_numbers(array)
     try:
-        return [element.decode() for element in elements]
+        return json.dumps([element.decode() for element in array.tolist()])
     except UnicodeDecodeError:
         raise InvalidArgument(
             f"Input '{name}' has bytes that are no text, which JSON cannot carry here", hint=_AS_BINARY
