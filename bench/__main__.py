@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.scenarios.base import Figures
 
 SCENARIOS = [
-    "floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "isolation", "request_log", "peers", "start",
+    "floor", "tensorflow", "batch", "cnn", "swap", "swap_1gb", "isolation", "request_log", "wire", "peers", "start",
 ]  # fmt: skip
 QUICK = Options(runs=2, seconds=0.5, swaps=2)
 FULL_SWAPS = 50

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from servable import errors
-    from servable.client import Client
+    from servable.client import AsyncClient, Client, Retry
     from servable.convert.save import save
     from servable.engines.options import EngineOptions
     from servable.errors import ServableError
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from servable.version import __version__
 
 _PLACES = {
+    "AsyncClient": "servable.client",
     "Client": "servable.client",
     "EngineOptions": "servable.engines.options",
     "ModelServer": "servable.server",
+    "Retry": "servable.client",
     "Servable": "servable.model.load",
     "ServableError": "servable.errors",
     "ServerSettings": "servable.settings",
@@ -43,9 +45,11 @@ _PLACES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "EngineOptions",
     "ModelServer",
+    "Retry",
     "Servable",
     "ServableError",
     "ServerSettings",

@@ -123,9 +123,15 @@ class GateMismatch(FailedPrecondition):
 
 
 class ResourceExhausted(ServableError):
+    """Over a limit. `retry_after` is in seconds where the other side said when to come back."""
+
     code = "resource_exhausted"
     grpc_status = 8
     http_status = 429
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class TooLarge(ResourceExhausted):

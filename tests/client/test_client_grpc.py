@@ -141,7 +141,7 @@ def test_a_server_without_health_service_is_ready_when_it_answers(server: Any) -
 )
 def test_a_status_becomes_a_typed_error(server: Any, code: grpc.StatusCode, expected: type[Exception]) -> None:
     server.methods[PREDICT] = failing(code, "the reason")
-    with Client(server.url) as client, pytest.raises(expected, match="the reason"):
+    with Client(server.url, retry=None) as client, pytest.raises(expected, match="the reason"):
         client.predict("m", X)
 
 
@@ -153,7 +153,7 @@ def test_unavailable_says_when_to_come_back(server: Any, header: str, seconds: f
         raise AssertionError
 
     server.methods[PREDICT] = method
-    with Client(server.url) as client, pytest.raises(Unavailable, match="busy") as caught:
+    with Client(server.url, retry=None) as client, pytest.raises(Unavailable, match="busy") as caught:
         client.predict("m", X)
     assert caught.value.retry_after == seconds
 
@@ -188,7 +188,7 @@ def test_a_unix_socket_is_an_address(tmp_path: Any) -> None:
 
 
 def test_without_grpcio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "servable.client.rpc", raising=False)
+    monkeypatch.delitem(sys.modules, "servable.client.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(FailedPrecondition) as caught:
         Client("grpc://localhost:8500")

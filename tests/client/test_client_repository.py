@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from archives import model_files, zipped
 from servable.cli import main
-from servable.client import Client, ListedVersion
+from servable.client import AsyncClient, Client, ListedVersion
 from servable.client.archive import archive_of
 from servable.errors import (
     AlreadyExists,
@@ -148,3 +149,34 @@ def test_the_commands_upload_load_unload_and_remove(
     assert eventually(lambda: client.models() == [])
     status, _, err = run(capsys, "upload", str(version / "model.onnx"), "--to", url)
     assert (status, "--model" in err) == (1, True)
+
+
+def test_the_async_client_uploads_and_changes_models(url: str, version: Path) -> None:
+    import asyncio
+
+    async def change() -> None:
+        async with AsyncClient(url) as client:
+            sent: list[tuple[int, int]] = []
+            found = await client.upload(version, "digits", 4, progress=lambda *bytes_: sent.append(bytes_))
+            assert (found.version, found.state) == (4, "AVAILABLE")
+            assert sent[-1][0] == sent[-1][1]
+            assert [(each.model, each.version) for each in await client.models()] == [("digits", 4)]
+            await client.unload("digits")
+            assert not await client.ready("digits")
+            await client.load("digits")
+            await client.wait_until_ready("digits")
+            await client.remove("digits")
+
+    asyncio.run(change())
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_waiting_ends_when_a_model_comes(start: Callable[..., ModelServer], version: Path, kind: str) -> None:
+    server = start(repository="write", ready=False)
+    address = {"rest": f"http://{server.addresses.rest}", "grpc": f"grpc://{server.addresses.grpc}"}[kind]
+    with Client(f"http://{server.addresses.rest}") as changing, Client(address) as client:
+        uploading = threading.Timer(0.05, changing.upload, [version, "digits"])
+        uploading.start()
+        client.wait_until_ready("digits", timeout=20)
+        uploading.join()
+        assert client.ready("digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -110,6 +111,18 @@ def test_the_client_speaks_https_and_grpcs_also_with_large_tensors(
     for url in (f"https://{server.addresses.rest}", f"grpcs://{server.addresses.grpc}"):
         with servable.Client(url, ca=authority.ca) as client:
             assert np.array_equal(client.predict("m", x), 2 * x)
+
+
+def test_the_async_client_speaks_https_and_grpcs(secure: Callable[..., ModelServer], authority: Authority) -> None:
+    server, x = secure(), np.arange(6, dtype=np.float32)[:, None]
+
+    async def ask(url: str, hedge_after: float | None) -> object:
+        async with servable.AsyncClient(url, ca=authority.ca, hedge_after=hedge_after) as client:
+            return await client.predict("m", x)
+
+    for url in (f"https://{server.addresses.rest}", f"grpcs://{server.addresses.grpc}"):
+        for hedge_after in (None, 5.0):
+            assert np.array_equal(asyncio.run(ask(url, hedge_after)), 2 * x)
 
 
 def test_a_certificate_of_another_authority_is_refused_by_the_client(

@@ -18,7 +18,7 @@ from servable.lifecycle.eviction import eviction_text
 
 if TYPE_CHECKING:
     from servable.client.credentials import Credentials
-    from servable.client.rest import Rest
+    from servable.client.http_transport import Http
 
 _HEADS = ("model", "version", "state", "memory", "requests", "note")
 
@@ -82,28 +82,30 @@ def status(
 
 
 def _ask(url: str, timeout: float, credentials: Credentials) -> _Status:
-    from servable.client.rest import Rest
+    from servable.client.http_transport import Http
     from servable.client.types import Deadline
 
     if not url.startswith(("http://", "https://")):
         raise InvalidArgument(f"{url} is not an address of REST", hint=f"such as {DEFAULT_URL}")
     until = Deadline(timeout)
-    rest = Rest(url, "tfs", credentials)
+    http = Http(url, credentials)
     try:
-        ready = rest.get("/readyz", until)
+        ready = http.get("/readyz", until)
         if ready.status not in (200, 503):
             raise NotFound(f"No servable server answers at {url}: /readyz has HTTP status {ready.status}")
         answer = ready.json()
-        page = bytes(rest.get("/metrics", until).checked().body).decode(errors="replace")
+        page = bytes(http.get("/metrics", until).checked().body).decode(errors="replace")
         names = {labels["model"]: None for labels, _ in samples(page, "servable_model_state") if "model" in labels}
-        models = {name: _versions(rest, name, page, until) for name in names}
+        models = {name: _versions(http, name, page, until) for name in names}
     finally:
-        rest.close()
+        http.close()
     reasons = answer.get("reasons", []) if isinstance(answer, dict) else []
     return _Status(url, ready.status == 200, [str(reason) for reason in reasons], models)
 
 
-def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
+def _versions(http: Http, model: str, page: str, until: Any) -> list[_Version]:
+    from servable.client import tfs
+
     memory: collections.Counter[str] = collections.Counter()
     requests: collections.Counter[str] = collections.Counter()
     for counter, name in ((memory, "servable_replica_memory_bytes"), (requests, "servable_requests_total")):
@@ -111,7 +113,7 @@ def _versions(rest: Rest, model: str, page: str, until: Any) -> list[_Version]:
             if labels.get("model") == model:
                 counter[labels.get("version", "")] += int(value)
     try:
-        found = rest.status(model, until)
+        found = tfs.read_status(http.get(tfs.status(model).path, until).checked())
     except NotFound:  # it went between the two questions
         return []
     evicted = any(labels.get("model") == model for labels, _ in samples(page, "servable_model_evicted"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servable.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import ssl
 
 _LARGEST_PEM = 4 << 20
 
@@ -38,6 +41,8 @@ class Credentials:
 
     def ssl_context(self) -> ssl.SSLContext:
         """For HTTPS; InvalidArgument where a file cannot be used."""
+        import ssl
+
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.cert:

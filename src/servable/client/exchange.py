@@ -38,7 +38,6 @@ _ERRORS: dict[int, type[ServableError]] = {
     413: TooLarge,
     415: InvalidArgument,
     422: InvalidArgument,
-    429: ResourceExhausted,
     431: ResourceExhausted,
     500: Internal,
     501: Unimplemented,
@@ -47,6 +46,23 @@ _ERRORS: dict[int, type[ServableError]] = {
     504: DeadlineExceeded,
     507: StorageFull,
 }
+
+
+class Failed(Exception):  # noqa: N818  # never leaves the client: it becomes Unavailable
+    """A request got no answer.
+
+    Attributes:
+        sent: Whether the server may have got it, and so may have done what it asks for.
+    """
+
+    def __init__(self, message: str, *, sent: bool, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.hint = hint
+
+    def error(self) -> Unavailable:
+        """What the caller of the client gets to see."""
+        return Unavailable(str(self), hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,22 @@ class Reply:
             raise error_of(self)
         return self
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server did not take the request now, and may take it later."""
+        return self.status in (429, 503)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a gateway lost the server behind it, which may have done what was asked for."""
+        return self.status == 502
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait for, if it does (RFC 9110, section 10.2.3, without dates)."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
 
 def read_json(text: bytes | bytearray | memoryview) -> Any:
     """JSON of a server, with NaN and Infinity allowed; Internal where it cannot be read.
@@ -98,7 +130,13 @@ def error_of(reply: Reply) -> ServableError:
     """
     message = _message(reply)
     if reply.status in (502, 503):
-        return Unavailable(message, retry_after=_retry_after(reply))
+        return Unavailable(message, retry_after=reply.retry_after)
+    if reply.status == 429:
+        return ResourceExhausted(message, retry_after=reply.retry_after)
+    if 300 <= reply.status < 400:
+        # To follow it would hand token and inputs to an address that nobody named.
+        where = reply.headers.get("location", "another address")[:200]
+        return ServableError(message, hint=f"redirects are not followed; the server names {where}")
     if reply.status == 401:
         return Unauthenticated(message, hint=TOKEN_HINT)
     return _ERRORS.get(reply.status, ServableError)(message)
@@ -113,8 +151,3 @@ def _message(reply: Reply) -> str:
     if isinstance(found, dict):
         found = found.get("message")
     return str(found)[:_LONGEST_MESSAGE] if found else f"The server answered with HTTP status {reply.status}"
-
-
-def _retry_after(reply: Reply) -> float | None:
-    text = reply.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None

@@ -38,7 +38,7 @@ _CODES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
-_SERVING = 1
+_SERVING, _NOT_SERVING = 1, 2
 
 
 def model_spec(target: Target, signature: str = "") -> ModelSpec:
@@ -74,14 +74,23 @@ def read_status(message: bytes) -> list[VersionStatus]:
     return [_version_status(field.message()) for field in fields(message) if field.number == 1]
 
 
-def health_request() -> bytes:
-    """A HealthCheckRequest for the whole server."""
-    return b""
+def health_request(service: str = "") -> bytes:
+    """A HealthCheckRequest; for the whole server by default."""
+    return Writer().text(1, service).to_bytes() if service else b""
 
 
 def read_health(message: bytes) -> bool:
     """Whether a HealthCheckResponse says SERVING."""
-    return any(field.number == 1 and field.value == _SERVING for field in fields(message))
+    return _health(message) == _SERVING
+
+
+def is_settled(message: bytes) -> bool:
+    """Whether a HealthCheckResponse of a watch is worth no more waiting: SERVING, or a service nobody knows."""
+    return _health(message) != _NOT_SERVING
+
+
+def _health(message: bytes) -> int:
+    return next((field.value for field in fields(message) if field.number == 1), 0)
 
 
 def _map_entries(message: memoryview, number: int) -> Iterator[tuple[str, memoryview]]:

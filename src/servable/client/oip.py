@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over REST, tensors in binary: requests and replies, no sockets.
+"""The Open Inference Protocol over REST, tensors in binary or as JSON: requests and replies, no sockets.
 
 Sources: https://github.com/kserve/open-inference-protocol (Predict Protocol, version 2) and its extension "Binary
 tensor data" (https://docs.nvidia.com/deeplearning/triton-inference-server, Binary Tensor Data Extension).
@@ -18,7 +18,7 @@ import numpy as np
 from servable.client import tfs
 from servable.client.exchange import Reply, Request, error_of, read_json
 from servable.client.types import DEFAULT_SIGNATURE, Metadata
-from servable.client.values import from_json
+from servable.client.values import from_json, json_numbers, to_floats
 from servable.errors import Internal, InvalidArgument
 from servable.model.signatures import Signature, TensorSpec
 from servable.wire.tensors import BYTES, numpy_dtype, octets
@@ -31,19 +31,27 @@ if TYPE_CHECKING:
     from servable.client.types import Target
     from servable.wire.tensors import Tensor
 
+_AS_BINARY = "Client(..., binary=True), where the server can"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Oip:
-    """Any server of the protocol: models and versions, but neither labels nor several signatures."""
+    """Any server of the protocol: models and versions, but neither labels nor several signatures.
+
+    Args:
+        binary: Whether tensors travel in binary, which is an extension of the protocol, or as JSON.
+    """
+
+    def __init__(self, *, binary: bool = True) -> None:
+        self._write = _infer if binary else _infer_json
 
     def predict(
         self, target: Target, signature: str, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
     ) -> Request:
-        """The `infer` request. Answers are asked for in binary."""
+        """The `infer` request."""
         if signature != DEFAULT_SIGNATURE:
             raise InvalidArgument("This server speaks the Open Inference Protocol, which has one signature for a model")
-        return _infer(self._path(target) + "/infer", {}, inputs, outputs)
+        return self._write(self._path(target) + "/infer", {}, inputs, outputs)
 
     def read_predict(self, reply: Reply, _signature: Signature) -> dict[str, NDArray[Any]]:
         """The outputs of an `infer` reply."""
@@ -74,7 +82,10 @@ class Oip:
 
 
 class Servable(Oip):
-    """Our own server: the protocol's binary form, with TensorFlow Serving's labels and signatures."""
+    """Our own server: the protocol's binary form, with TensorFlow Serving's labels and signatures.
+
+    As JSON our server is spoken to like a TensorFlow Serving, whose JSON carries infinity, any bytes, and labels.
+    """
 
     def predict(
         self, target: Target, signature: str, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
@@ -92,6 +103,33 @@ class Servable(Oip):
 
 def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec.from_json(entry) for entry in entries)
+
+
+def _infer_json(
+    path: str, _parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
+) -> Request:
+    entries = []
+    for name, tensor in inputs.items():
+        entry = json.dumps({"name": name, "shape": tensor.shape, "datatype": tensor.datatype})
+        entries.append(f'{entry[:-1]}, "data": {_values(name, tensor)}}}')
+    chosen = f', "outputs": {json.dumps([{"name": name} for name in outputs])}' if outputs else ""
+    body = f'{{"inputs": [{", ".join(entries)}]{chosen}}}'
+    return Request("POST", path, {"Content-Type": "application/json"}, body.encode())
+
+
+def _values(name: str, tensor: Tensor) -> str:
+    """JSON of the elements, row by row. The protocol's JSON is strict: no infinity, and strings are text."""
+    array = to_floats(tensor).ravel()
+    if tensor.datatype != BYTES:
+        if not np.isfinite(array).all():
+            raise InvalidArgument(f"Input '{name}' has NaN or infinity, which JSON cannot carry here", hint=_AS_BINARY)
+        return json_numbers(array)
+    try:
+        return json.dumps([element.decode() for element in array.tolist()])
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"Input '{name}' has bytes that are no text, which JSON cannot carry here", hint=_AS_BINARY
+        ) from None
 
 
 def _infer(path: str, parameters: dict[str, Any], inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> Request:

@@ -1,29 +1,23 @@
-"""The way to a server over gRPC: TensorFlow Serving's services, with messages of our own instead of generated ones."""
+"""What a client asks of a server over gRPC: TensorFlow Serving's services, in messages of our own. No sockets."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from servable.client import grpc_messages as messages
-from servable.client.credentials import Credentials
 from servable.client.examples import grpc_request, read_grpc_classes, read_grpc_values
-from servable.client.exchange import TOKEN_HINT
+from servable.client.exchange import TOKEN_HINT, Failed
+from servable.client.retry import sending
+from servable.client.steps import Send, Watch
 from servable.errors import (
-    FailedPrecondition,
+    ResourceExhausted,
     ServableError,
     Unauthenticated,
     Unavailable,
-    Unimplemented,
     from_status,
 )
 from servable.wire.predict import PredictRequest, PredictResponse
-
-try:
-    import grpc
-except ImportError:
-    raise FailedPrecondition(
-        "A grpc:// address needs the package grpcio", hint="pip install 'servable[grpc]', or use the REST address"
-    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,48 +26,92 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from servable.client.examples import Example
+    from servable.client.retry import Retry
+    from servable.client.steps import Steps
     from servable.client.types import Deadline, Metadata, Target, VersionStatus
     from servable.model.signatures import Signature
     from servable.wire.examples import Classes
     from servable.wire.tensors import Tensor
 
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
-_CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
-_REGRESS = "/tensorflow.serving.PredictionService/Regress"
-_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-_HEALTH = "/grpc.health.v1.Health/Check"
-_METHODS = (_PREDICT, _CLASSIFY, _REGRESS, _METADATA, _STATUS, _HEALTH)
-_LARGEST_MESSAGE = (1 << 31) - 1
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
+REGRESS = "/tensorflow.serving.PredictionService/Regress"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+HEALTH = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
+
+_OK, _RESOURCE_EXHAUSTED, _UNIMPLEMENTED, _UNAVAILABLE = 0, 8, 12, 14
+
+
+@dataclass(frozen=True, slots=True)
+class RpcRequest:
+    """One call: the path of the method and the message."""
+
+    method: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RpcReply:
+    """What came of a call.
+
+    Attributes:
+        status: Canonical status number, 0 for success.
+        text: What the server says about it.
+        message: The answer of a call that succeeded.
+        pushback: Value of the trailer `grpc-retry-pushback-ms` (gRPC proposal A6), or None.
+    """
+
+    status: int
+    text: str = ""
+    message: bytes = b""
+    pushback: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server did not take the request now, and may take it later.
+
+        RESOURCE_EXHAUSTED means a message that is too large as well, which stays so: it is tried again only where the
+        server says when. A pushback below zero asks not to come back (gRPC proposal A6).
+        """
+        if self.pushback is not None and self.retry_after is None:
+            return False
+        return self.status == _UNAVAILABLE or (self.status == _RESOURCE_EXHAUSTED and self.pushback is not None)
+
+    @property
+    def unsure(self) -> bool:
+        """Never: a connection that broke is no reply."""
+        return False
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait for, if it does."""
+        text = self.pushback or ""
+        return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+    def checked(self) -> bytes:
+        """The message of a call that succeeded, else its error is raised."""
+        if self.status == _OK:
+            return self.message
+        error = from_status(self.status, self.text)
+        if isinstance(error, Unauthenticated):
+            error.hint = TOKEN_HINT
+        if isinstance(error, Unavailable | ResourceExhausted):
+            error.retry_after = self.retry_after
+        raise error
 
 
 class Rpc:
-    """A Backend over one gRPC channel. Threads may share it.
+    """A Backend over gRPC.
 
     Args:
-        target: `host:port`, or `unix:/path/to.sock`.
-        credentials: Token and certificates.
-        secure: Whether to speak TLS.
+        retry: What is sent again.
     """
 
-    def __init__(self, target: str, credentials: Credentials | None = None, *, secure: bool = False) -> None:
-        credentials = credentials or Credentials()
-        options = [
-            ("grpc.max_send_message_length", _LARGEST_MESSAGE),
-            ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-        ]
-        self._target = target
-        # As a field and not as gRPC's own credentials, which refuse to send a token in plain text, also on one machine.
-        self._metadata = tuple(credentials.headers().items())
-        self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(*credentials.pem()), options=options)
-            if secure
-            else grpc.insecure_channel(target, options=options)
-        )
-        self._calls = {method: self._channel.unary_unary(method) for method in _METHODS}
-
-    def close(self) -> None:
-        self._channel.close()
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._watchable = True
 
     def predict(
         self,
@@ -82,69 +120,63 @@ class Rpc:
         inputs: Mapping[str, Tensor],
         outputs: tuple[str, ...],
         until: Deadline,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> Steps[dict[str, NDArray[Any]]]:
         request = PredictRequest(messages.model_spec(target, signature.name), dict(inputs), outputs)
-        response = PredictResponse.decode(self._call(_PREDICT, request.encode(), until))
+        response = PredictResponse.decode((yield from self._call(PREDICT, request.encode(), until)))
         return {name: tensor.array for name, tensor in response.outputs.items()}
 
     def classify(
         self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
-    ) -> list[Classes]:
+    ) -> Steps[list[Classes]]:
         request = grpc_request(target, signature, examples, context)
-        return read_grpc_classes(self._call(_CLASSIFY, request, until))
+        return read_grpc_classes((yield from self._call(CLASSIFY, request, until)))
 
     def regress(
         self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
-    ) -> NDArray[np.float32]:
+    ) -> Steps[NDArray[np.float32]]:
         request = grpc_request(target, signature, examples, context)
-        return read_grpc_values(self._call(_REGRESS, request, until))
+        return read_grpc_values((yield from self._call(REGRESS, request, until)))
 
-    def metadata(self, target: Target, until: Deadline) -> Metadata:
-        return messages.read_metadata(target, self._call(_METADATA, messages.metadata_request(target), until))
+    def metadata(self, target: Target, until: Deadline) -> Steps[Metadata]:
+        message = yield from self._call(METADATA, messages.metadata_request(target), until)
+        return messages.read_metadata(target, message)
 
-    def status(self, model: str, until: Deadline) -> list[VersionStatus]:
-        return messages.read_status(self._call(_STATUS, messages.status_request(model), until))
+    def status(self, model: str, until: Deadline) -> Steps[list[VersionStatus]]:
+        return messages.read_status((yield from self._call(STATUS, messages.status_request(model), until)))
 
-    def not_ready(self, model: str | None, until: Deadline) -> str | None:
+    def not_ready(self, model: str | None, until: Deadline) -> Steps[str | None]:
+        if model is None:
+            request = RpcRequest(HEALTH, messages.health_request())
+        else:
+            request = RpcRequest(STATUS, messages.status_request(model))
         try:
-            if model is not None:
-                states = self.status(model, until)
-                return (
-                    None if any(each.state == "AVAILABLE" for each in states) else f"No version of {model} is available"
-                )
-            serving = messages.read_health(self._call(_HEALTH, messages.health_request(), until))
-        except Unimplemented:
-            return (
-                None  # TensorFlow Serving opens its port when it is ready, and has the health service off by default.
-            )
+            reply: RpcReply = yield Send(request, until)
+            if model is None and reply.status == _UNIMPLEMENTED:
+                # TensorFlow Serving opens its port when it is ready, and has the health service off by default.
+                return None
+            message = reply.checked()
+        except Failed as failed:
+            return str(failed)
         except ServableError as error:
             return str(error)
-        return None if serving else "The server is not serving yet"
+        if model is None:
+            return None if messages.read_health(message) else "The server is not serving yet"
+        available = any(each.state == "AVAILABLE" for each in messages.read_status(message))
+        return None if available else f"No version of {model} is available"
 
-    def _call(self, method: str, request: bytes, until: Deadline) -> bytes:
+    def change(self, model: str | None, until: Deadline) -> Steps[bool]:
+        """Our server tells of its models by their names as services; others do not know them and say so at once."""
+        if not self._watchable:
+            return False
+        request = RpcRequest(WATCH, messages.health_request(model or ""))
         try:
-            reply: bytes = self._calls[method](request, timeout=until.remaining(), metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise self._error(error, until) from None
-        except ValueError as error:  # grpcio's word for a channel that is closed
-            raise FailedPrecondition(str(error)) from None
-        return reply
+            reply: RpcReply = yield Watch(request, until, messages.is_settled)
+        except (Failed, ServableError):
+            return False
+        self._watchable = reply.status != _UNIMPLEMENTED
+        return reply.status == _OK and messages.read_health(reply.message)
 
-    def _error(self, error: Any, until: Deadline) -> ServableError:
-        status, text = error.code(), error.details() or ""
-        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return until.exceeded()
-        found = from_status(status.value[0], text or f"{self._target}: {status.name}")
-        if isinstance(found, Unauthenticated):
-            found.hint = TOKEN_HINT
-        if isinstance(found, Unavailable):
-            found.retry_after = _retry_after(error)
-        return found
-
-
-def _retry_after(error: Any) -> float | None:
-    """Seconds, as the server said them in the header that gRPC has for it (gRPC proposal A6)."""
-    for name, value in error.trailing_metadata() or ():
-        if name == "grpc-retry-pushback-ms" and str(value).isdigit() and len(value) <= 9:
-            return int(value) / 1000
-    return None
+    def _call(self, method: str, message: bytes, until: Deadline) -> Steps[bytes]:
+        send = Send(RpcRequest(method, message), until, repeatable=True)
+        reply: RpcReply = yield from sending(send, self._retry)
+        return reply.checked()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from servable.client import repository
-from servable.client.credentials import Credentials
-from servable.client.types import DEFAULT_SIGNATURE, Backend, Deadline, Metadata, Target, VersionStatus
-from servable.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from servable.client.calls import target_of
+from servable.client.connect import Options
+from servable.client.retry import Retry
+from servable.client.steps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,15 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from servable.client.connect import Files
     from servable.client.examples import Example
     from servable.client.repository import ListedVersion, Uploaded
-    from servable.client.rest import Rest
-    from servable.model.signatures import Signature
+    from servable.client.steps import Steps
+    from servable.client.types import Metadata, VersionStatus
     from servable.wire.examples import Classes
 
-_SHORTEST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 1.0
-_MOST_CACHED = 1024
+T = TypeVar("T")
 
 
 class Client:
@@ -47,9 +44,14 @@ class Client:
         ca: A PEM file with the certificates that the server's own must come from; those of the system by default.
         cert: What the client shows to a server with mutual TLS: a PEM file with its certificate and its private key, or
             two files.
+        retry: What is sent again when it fails, and when; None for nothing. See `Retry` for what is safe.
+        hedge_after: Seconds without an answer after which a prediction is sent a second time; the first answer wins,
+            the other request is cancelled. None, the default, for never. A good value is what 19 of 20 requests need.
+        binary: Whether tensors of the Open Inference Protocol travel in binary, not as JSON. None where the server
+            says that it can.
 
     Raises:
-        InvalidArgument: The address, the timeout, the dialect or the token is none, or a file cannot be used.
+        InvalidArgument: The address, the dialect, the token, or a number is none, or a file cannot be used.
         FailedPrecondition: The address is one for gRPC, and grpcio is not installed.
 
     Example:
@@ -66,12 +68,20 @@ class Client:
         dialect: str = "auto",
         token: str | None = None,
         ca: str | Path | None = None,
-        cert: str | Path | tuple[str | Path, str | Path] | None = None,
+        cert: Files = None,
+        retry: Retry | None = Retry(),  # noqa: B008  # frozen
+        hedge_after: float | None = None,
+        binary: bool | None = None,
     ) -> None:
+        options = Options(url, timeout, dialect, token, ca, cert, retry, hedge_after, binary)
         self.url = url
-        self.timeout = _seconds(timeout)
-        self._backend = _backend(url, dialect, _credentials(token, ca, cert))
-        self._signatures: dict[tuple[Target, str], Signature] = {}
+        self._calls = options.calls()
+        self._transport = options.transport()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take in all, unless it says otherwise itself."""
+        return self._calls.timeout
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
@@ -86,7 +96,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections. Calls after it fail."""
-        self._backend.close()
+        self._transport.close()
 
     def predict(
         self,
@@ -103,9 +113,10 @@ class Client:
 
         Args:
             model: Name of the model.
-            x: An array, or anything numpy makes one of, for a model with one input; else a dict of them by name. The
-                dtype is made to fit where no value changes its kind (float64 to float32, but not float to integer).
-                Strings may be str or bytes.
+            x: An array, or anything numpy makes one of, for a model with one input; else a dict of them by name, or
+                a DataFrame whose columns are the inputs (or, for one input, the columns of its matrix). The dtype is
+                made to fit where no value changes its kind (float64 to float32, but not float to integer). Strings may
+                be str or bytes.
             version: Number of the version; the newest one by default.
             label: Label of the version, instead of its number.
             signature: Name of the signature; `serving_default` by default.
@@ -124,18 +135,8 @@ class Client:
             DeadlineExceeded: There was no answer in time.
             Internal: The model failed, or the answer cannot be read.
         """
-        target, until = _target(model, version, label), self._deadline(timeout)
-        name, wanted = signature or DEFAULT_SIGNATURE, tuple(outputs or ())
-        known = self._signature(target, name, until)
-        try:
-            found = self._run(target, known, x, wanted, until)
-        except (InvalidArgument, FailedPrecondition):
-            # Perhaps a version with other inputs has taken over since we asked.
-            fresh = self._signature(target, name, until, again=True)
-            if fresh == known:
-                raise
-            found = self._run(target, fresh, x, wanted, until)
-        return next(iter(found.values())) if len(found) == 1 else found
+        target = target_of(model, version, label)
+        return self._run(self._calls.predict(target, x, signature, outputs, timeout))
 
     def classify(
         self,
@@ -174,8 +175,8 @@ class Client:
             >>> client.classify("iris", [{"petal_length": 1.4}])  # doctest: +SKIP
             [[('setosa', 0.97), ('versicolor', 0.03)]]
         """
-        target, name = _target(model, version, label), signature or DEFAULT_SIGNATURE
-        return self._backend.classify(target, name, _examples(examples), context, self._deadline(timeout))
+        target = target_of(model, version, label)
+        return self._run(self._calls.classify(target, examples, context, signature, timeout))
 
     def regress(
         self,
@@ -197,8 +198,8 @@ class Client:
             >>> client.regress("prices", [{"rooms": 3, "area": 71.5}])  # doctest: +SKIP
             array([210000.], dtype=float32)
         """
-        target, name = _target(model, version, label), signature or DEFAULT_SIGNATURE
-        return self._backend.regress(target, name, _examples(examples), context, self._deadline(timeout))
+        target = target_of(model, version, label)
+        return self._run(self._calls.regress(target, examples, context, signature, timeout))
 
     def metadata(
         self, model: str, *, version: int | None = None, label: str | None = None, timeout: float | None = None
@@ -209,7 +210,7 @@ class Client:
             NotFound: No such model, version or label.
             Unavailable, DeadlineExceeded: As for `predict`.
         """
-        return self._backend.metadata(_target(model, version, label), self._deadline(timeout))
+        return self._run(self._calls.metadata(target_of(model, version, label), timeout))
 
     def status(self, model: str, *, timeout: float | None = None) -> list[VersionStatus]:
         """The state of every version that the server knows of, newest first.
@@ -218,7 +219,7 @@ class Client:
             NotFound: No such model.
             Unavailable, DeadlineExceeded: As for `predict`.
         """
-        return self._backend.status(_target(model).model, self._deadline(timeout))
+        return self._run(self._calls.status(target_of(model), timeout))
 
     def models(self, *, timeout: float | None = None) -> list[ListedVersion]:
         """Every version of every model that the server has. Over HTTP alone, as all that follows up to `remove`.
@@ -231,7 +232,7 @@ class Client:
             >>> client.models()  # doctest: +SKIP
             [ListedVersion(model='digits', version=3, state='READY', reason='')]
         """
-        return repository.read_index(self._rest().send(repository.index(), self._deadline(timeout)))
+        return self._run(self._calls.models(timeout))
 
     def upload(
         self,
@@ -270,10 +271,8 @@ class Client:
 
         from servable.client.archive import archive_of
 
-        archive = archive_of(Path(source))
-        request = repository.upload(_target(model).model, version, wait=wait, size=archive.size)
-        reply = self._rest().send(request, self._deadline(timeout), archive.pieces(progress))
-        return repository.read_uploaded(reply)
+        target, archive = target_of(model, version), archive_of(Path(source))
+        return self._run(self._calls.upload(target, archive, progress, timeout, wait=wait))
 
     def load(self, model: str, version: int | None = None, *, timeout: float = 3600.0) -> None:
         """Has a model served again that was unloaded or has failed, and returns once it answers.
@@ -287,7 +286,7 @@ class Client:
             NotFound: There is no such model or version.
             ServableError: It does not load; the message says why.
         """
-        self._rest().send(repository.change(_target(model).model, "load", version), self._deadline(timeout))
+        self._run(self._calls.load(target_of(model, version), timeout))
 
     def unload(self, model: str, *, timeout: float | None = None) -> None:
         """Takes a model out of service until it is loaded again or the server restarts. Its files stay.
@@ -295,11 +294,11 @@ class Client:
         Raises:
             NotFound: There is no such model.
         """
-        self._rest().send(repository.change(_target(model).model, "unload"), self._deadline(timeout))
+        self._run(self._calls.unload(target_of(model), timeout))
 
     def unpin(self, model: str, *, timeout: float | None = None) -> None:
         """Takes the pin of a model away, so that its version policy decides again; NotFound where there is no model."""
-        self._rest().send(repository.unpin(_target(model).model), self._deadline(timeout))
+        self._run(self._calls.unpin(target_of(model), timeout))
 
     def remove(self, model: str, version: int | None = None, *, timeout: float | None = None) -> None:
         """Deletes a version from the server's disk, or a whole model. The newest version before it takes over.
@@ -308,113 +307,21 @@ class Client:
             NotFound: There is no such model or version.
             FailedPrecondition: The version is pinned; or the server was started with this very model.
         """
-        self._rest().send(repository.remove(_target(model).model, version), self._deadline(timeout))
+        self._run(self._calls.remove(target_of(model, version), timeout))
 
     def ready(self, model: str | None = None, *, timeout: float | None = None) -> bool:
         """Whether the server takes requests; with `model`, whether a version of it is available. Raises nothing."""
-        return self._backend.not_ready(model, self._deadline(timeout)) is None
+        return self._run(self._calls.ready(model, timeout))
 
     def wait_until_ready(self, model: str | None = None, *, timeout: float = 30.0) -> None:
         """Returns once the server, or the model, takes requests.
 
+        Over gRPC our server tells of it at once; else it is asked again and again, at most once a second.
+
         Raises:
             DeadlineExceeded: It does not after `timeout` seconds; the message says what it said last.
         """
-        end = time.monotonic() + _seconds(timeout)
-        pause = _SHORTEST_PAUSE_S
-        while True:
-            left = max(end - time.monotonic(), _SHORTEST_PAUSE_S)
-            reason = self._backend.not_ready(model, Deadline(min(left, self.timeout)))
-            if reason is None:
-                return
-            if time.monotonic() + pause >= end:
-                what = self.url if model is None else f"{model} at {self.url}"
-                raise DeadlineExceeded(f"{what} was not ready within {timeout:g} s: {reason}")
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        self._run(self._calls.wait_until_ready(model, timeout))
 
-    def _rest(self) -> Rest:
-        from servable.client.rest import Rest
-
-        if not isinstance(self._backend, Rest):
-            raise FailedPrecondition("Models are listed and changed over HTTP", hint="such as http://localhost:8501")
-        return self._backend
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else _seconds(timeout))
-
-    def _run(
-        self, target: Target, signature: Signature, x: Any, outputs: tuple[str, ...], until: Deadline
-    ) -> dict[str, NDArray[Any]]:
-        from servable.client.values import to_tensors
-
-        found = self._backend.predict(target, signature, to_tensors(x, signature), outputs, until)
-        missing = [name for name in outputs if name not in found]
-        if missing:
-            raise InvalidArgument(f"{target} has no output {missing[0]!r}", hint=f"it has {', '.join(found)}")
-        return {name: found[name] for name in outputs or found}
-
-    def _signature(self, target: Target, name: str, until: Deadline, *, again: bool = False) -> Signature:
-        key = target, name
-        known = None if again else self._signatures.get(key)
-        if known is None:
-            signatures = self._backend.metadata(target, until).signatures
-            if name not in signatures:
-                hint = f"it has {', '.join(signatures) or 'none that takes tensors'}"
-                raise NotFound(f"{target} has no signature {name!r}", hint=hint)
-            if len(self._signatures) >= _MOST_CACHED:
-                self._signatures.clear()
-            known = self._signatures[key] = signatures[name]
-        return known
-
-
-def _examples(examples: Any) -> Sequence[Example]:
-    from servable.client.examples import check_examples
-
-    return check_examples(examples)
-
-
-def _seconds(timeout: float) -> float:
-    if not 0 < timeout <= 366 * 86400:
-        raise InvalidArgument(f"A timeout is a number of seconds above 0, not {timeout!r}")
-    return float(timeout)
-
-
-def _target(model: str, version: int | None = None, label: str | None = None) -> Target:
-    if not model:
-        raise InvalidArgument("The name of the model is empty")
-    if version is not None and label is not None:
-        raise InvalidArgument("Give a version or a label, not both")
-    if label == "":
-        raise InvalidArgument("The label is empty")
-    return Target(model, version, label)
-
-
-def _credentials(
-    token: str | None, ca: str | Path | None, cert: str | Path | tuple[str | Path, str | Path] | None
-) -> Credentials:
-    files = (str(cert[0]), str(cert[1])) if isinstance(cert, tuple) else None if cert is None else str(cert)
-    return Credentials(token, None if ca is None else str(ca), files)
-
-
-def _backend(url: str, dialect: str, credentials: Credentials) -> Backend:
-    """Imports come late: a program that never speaks to a server pays for none of this."""
-    scheme, _, rest = url.partition(":")
-    try:
-        host, port = urlsplit(url).hostname, urlsplit(url).port
-    except ValueError:
-        host, port = None, None
-    if (credentials.ca or credentials.cert) and scheme in ("http", "grpc", "unix"):
-        raise InvalidArgument(f"{url} speaks without certificates", hint="with TLS it is https:// or grpcs://")
-    if scheme in ("http", "https") and host:
-        from servable.client.rest import Rest
-
-        return Rest(url, dialect, credentials)
-    if (scheme in ("grpc", "grpcs") and host and port) or (scheme == "unix" and rest):
-        from servable.client.rpc import Rpc
-
-        target = url if scheme == "unix" else urlsplit(url).netloc
-        return Rpc(target, credentials, secure=scheme == "grpcs")
-    raise InvalidArgument(
-        f"{url!r} is no address of a server", hint="such as http://localhost:8501 or grpc://localhost:8500"
-    )
+    def _run(self, steps: Steps[T]) -> T:
+        return run(steps, self._transport)

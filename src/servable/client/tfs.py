@@ -42,10 +42,9 @@ class TensorFlowServing:
         self, target: Target, signature: str, inputs: Mapping[str, Tensor], _outputs: tuple[str, ...]
     ) -> Request:
         """The `:predict` request in column form. The API cannot choose outputs: all of them come."""
-        body = {"signature_name": signature, "inputs": {name: to_json(tensor) for name, tensor in inputs.items()}}
-        return Request(
-            "POST", path(target) + ":predict", {"Content-Type": "application/json"}, json.dumps(body).encode()
-        )
+        values = ",".join(f"{json.dumps(name)}:{to_json(tensor)}" for name, tensor in inputs.items())
+        body = f'{{"signature_name":{json.dumps(signature)},"inputs":{{{values}}}}}'
+        return Request("POST", path(target) + ":predict", {"Content-Type": "application/json"}, body.encode())
 
     def read_predict(self, reply: Reply, signature: Signature) -> dict[str, NDArray[Any]]:
         """The outputs of a reply in column form, with the datatypes that the signature tells."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from servable.client.examples import Example
     from servable.client.exchange import Reply, Request
+    from servable.client.steps import Steps
     from servable.model.signatures import Signature
     from servable.wire.examples import Classes
     from servable.wire.tensors import Tensor
@@ -82,6 +83,14 @@ class Deadline:
         self.timeout = timeout
         self._end = time.monotonic() + timeout
 
+    def within(self, seconds: float) -> Deadline:
+        """A deadline in `seconds`, but never later than this one."""
+        return Deadline(max(0.0, min(seconds, self._end - time.monotonic())))
+
+    def allows(self, seconds: float) -> bool:
+        """Whether there is time left after a pause of so many seconds."""
+        return time.monotonic() + seconds < self._end
+
     def remaining(self) -> float:
         """Seconds that are left; DeadlineExceeded where none are."""
         left = self._end - time.monotonic()
@@ -112,7 +121,7 @@ class Dialect(Protocol):
 
 
 class Backend(Protocol):
-    """One way to reach a server: REST or gRPC. All calls raise ServableError."""
+    """What is asked of a server in one protocol, over HTTP or gRPC: steps, without sockets. All raise ServableError."""
 
     def predict(
         self,
@@ -121,21 +130,22 @@ class Backend(Protocol):
         inputs: Mapping[str, Tensor],
         outputs: tuple[str, ...],
         until: Deadline,
-    ) -> dict[str, NDArray[Any]]: ...
+    ) -> Steps[dict[str, NDArray[Any]]]: ...
 
     def classify(
         self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
-    ) -> list[Classes]: ...
+    ) -> Steps[list[Classes]]: ...
 
     def regress(
         self, target: Target, signature: str, examples: Sequence[Example], context: Example | None, until: Deadline
-    ) -> NDArray[np.float32]: ...
+    ) -> Steps[NDArray[np.float32]]: ...
 
-    def metadata(self, target: Target, until: Deadline) -> Metadata: ...
+    def metadata(self, target: Target, until: Deadline) -> Steps[Metadata]: ...
 
-    def status(self, model: str, until: Deadline) -> list[VersionStatus]: ...
+    def status(self, model: str, until: Deadline) -> Steps[list[VersionStatus]]: ...
 
-    def not_ready(self, model: str | None, until: Deadline) -> str | None:
-        """Why the server, or the model, is not ready; None where it is."""
+    def not_ready(self, model: str | None, until: Deadline) -> Steps[str | None]:
+        """Why the server, or the model, is not ready; None where it is. Sent once, never again."""
 
-    def close(self) -> None: ...
+    def change(self, model: str | None, until: Deadline) -> Steps[bool]:
+        """Waits until the server tells that it, or the model, is ready; False where it tells no such thing."""
