@@ -86,7 +86,7 @@ def save(
     if version is not None:
         require_free(model_folder, check_number(version))
     with staging_folder(model_folder) as staging:
-        say(f"Converting {type(model).__name__}")
+        say(f"Converting {Path(model).name if isinstance(model, str | Path) else type(model).__name__}")
         draft = converter_of(model).convert(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
         )
