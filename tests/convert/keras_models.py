@@ -220,9 +220,11 @@ def function_before():
     def features(row):
         numbers = tf.stack([row["age"], row["n rooms"]], axis=1)
         numbers = tf.where(tf.math.is_nan(numbers), 0.0, numbers)
-        return tf.concat([scale(numbers), tf.one_hot(jobs.lookup(row["job"]), 3)], axis=1)
+        return {"all features": tf.concat([scale(numbers), tf.one_hot(jobs.lookup(row["job"]), 3)], axis=1)}
 
-    return classifier(shape=(5,)), PEOPLE, NEW_PEOPLE, {"preprocess": features}
+    inputs = keras.Input((5,))
+    network = keras.Model({"all features": inputs}, {"the score": layers.Dense(3)(inputs)})
+    return network, PEOPLE, NEW_PEOPLE, {"preprocess": features}
 
 
 def wrong_before():
@@ -296,7 +298,10 @@ def ask(model, value, preprocess=None):
         value = {n: tf.cast(each, tf.float32) if each.dtype == tf.float64 else each for n, each in value.items()}
     if preprocess is not None:
         value = preprocess(value)
-        value = value if keras.config.backend() == "tensorflow" else np.asarray(value)
+        if isinstance(value, dict):
+            value = {name: ops.convert_to_tensor(np.asarray(each)) for name, each in value.items()}
+        elif keras.config.backend() != "tensorflow":
+            value = np.asarray(value)
     if isinstance(value, dict) and hasattr(model, "output_names") and isinstance(model.input, list):
         value = [value[tensor.name] for tensor in model.inputs]
     if isinstance(model, Arguments):

@@ -59,7 +59,8 @@ def compare(path: Path, told, batch_safe=True) -> str:
     with load(path) as servable:
         assert servable.batch_safe is batch_safe
         answer = servable.predict(arrays(told["inputs"]))
-        named = answer if isinstance(answer, dict) else {"outputs": answer}
+        (first, *_) = servable.signatures["serving_default"].outputs
+        named = answer if isinstance(answer, dict) else {first.name: answer}
         assert set(named) == set(told["answers"])
         for name, expected in told["answers"].items():
             np.testing.assert_allclose(named[name], np.asarray(expected), rtol=1e-4, atol=1e-5)

@@ -217,7 +217,7 @@ def _write_elsewhere(conversion: Conversion, call: Call, golden: Sequence[Golden
         else:
             _write_in_child(conversion, inner, None, network, "saved_model")
         conversion.say("Tracing what comes before the model")
-        _write_joined(conversion, call, inner, network)
+        _write_joined(conversion, call, inner, network, list(golden[0].outputs or {}))
 
 
 def _inner_call(conversion: Conversion, call: Call, example: GoldenExample) -> Call:
@@ -234,10 +234,13 @@ def _write_jax(conversion: Conversion, call: Call, folder: Path) -> None:
 
     model = conversion.model
 
-    def function(tensors: dict[str, Any]) -> dict[str, Any]:
-        return serve(model, None, call, tensors)
+    names = saved_model.plain_names(spec.name for spec in call.specs)
 
-    specs = {spec.name: saved_model.tensor_spec(spec) for spec in call.specs}
+    def function(tensors: dict[str, Any]) -> dict[str, Any]:
+        answer = serve(model, None, call, {name: tensors[plain] for plain, name in names.items()})
+        return {plain: answer[name] for plain, name in saved_model.plain_names(answer).items()}
+
+    specs = {plain: saved_model.tensor_spec(spec, plain) for plain, spec in zip(names, call.specs, strict=True)}
     try:
         archive = keras.export.ExportArchive()
         archive.track(model)
@@ -247,18 +250,22 @@ def _write_jax(conversion: Conversion, call: Call, folder: Path) -> None:
         raise ConversionError(f"Model '{model.name}' cannot be written: {line_of(error)}", hint=_CONFINED) from error
 
 
-def _write_joined(conversion: Conversion, call: Call, inner: Call, network: Path) -> None:
+def _write_joined(conversion: Conversion, call: Call, inner: Call, network: Path, answered: list[str]) -> None:
+    """Writes a network that is a SavedModel already, which answers these outputs, with what comes before it."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(network))
     run = loaded.signatures[DEFAULT_SIGNATURE]
     preprocess = conversion.preprocess
     front = predicting(saved_model.traceable(preprocess))
+    # Inside of a SavedModel its functions keep the names that they were traced with.
+    inputs = saved_model.plain_names(spec.name for spec in inner.specs)
+    outputs = saved_model.plain_names(answered)
 
     def function(tensors: dict[str, Any]) -> dict[str, Any]:
         middle = tensors if front is None else inner.named(call.ask(front, tensors))
-        answer: dict[str, Any] = run(**{spec.name: _fit(middle[spec.name], spec) for spec in inner.specs})
-        return answer
+        answer = run(**{plain: _fit(middle[spec.name], spec) for plain, spec in zip(inputs, inner.specs, strict=True)})
+        return {name: answer[plain] for plain, name in outputs.items()}
 
     saved_model.write_saved_model(conversion.folder, {DEFAULT_SIGNATURE: (function, call)}, [preprocess, loaded])
 

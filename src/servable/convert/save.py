@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servable.convert.conversion import Conversion
@@ -96,7 +97,7 @@ def save(
     if version is not None:
         model_folder.require_free(check_number(version))
     with model_folder.staging() as staging:
-        say(f"Converting {type(model).__name__}")
+        say(f"Converting {Path(model).name if isinstance(model, str | Path) else type(model).__name__}")
         draft = converter_of(model).convert(
             Conversion(model, given, staging, preprocess, format, signatures, datatype, say)
         )

@@ -98,12 +98,12 @@ def _trace(function: Function, call: Call, name: str) -> tuple[Any, dict[str, di
     """A concrete function, and which of its names stand for which: TensorFlow takes no column called `n rooms`."""
     import tensorflow as tf
 
-    inputs = _plain_names(spec.name for spec in call.specs)
+    inputs = plain_names(spec.name for spec in call.specs)
     outputs: dict[str, str] = {}
 
     def serve(tensors: dict[str, Any]) -> dict[str, Any]:
         answer = function({name: tensors[plain] for plain, name in inputs.items()})
-        outputs.update(_plain_names(answer))
+        outputs.update(plain_names(answer))
         by_name = {name: plain for plain, name in outputs.items()}
         # An output that is an input as it came needs an operation of its own to be found in the graph.
         return {by_name[name]: tf.identity(value) for name, value in answer.items()}
@@ -121,7 +121,8 @@ def _trace(function: Function, call: Call, name: str) -> tuple[Any, dict[str, di
     return trace, {"inputs": inputs, "outputs": outputs}
 
 
-def _plain_names(names: Iterable[str]) -> dict[str, str]:
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Names that TensorFlow takes while it traces, and which names they stand for."""
     names = list(names)
     return {n if _PLAIN_NAME.fullmatch(n) else f"servable_{index}": n for index, n in enumerate(names)}
 
