@@ -314,7 +314,7 @@ def test_a_training_step_that_exports_wrongly_is_refused_with_the_table(tmp_path
 
 
 def test_a_training_step_that_cannot_be_traced_is_refused(tmp_path):
-    with pytest.raises(ConversionError, match="cannot be traced: Unsupported: "):
+    with pytest.raises(ConversionError, match="The module cannot be traced: "):
         save(modules.Step(), tmp_path / "m", examples={"x": X, "y": np.array([0, 1, 2, 1])})
 
 

@@ -15,7 +15,7 @@ from servable.errors import ConversionError, InvalidArgument
 from servable.wire.tensors import Tensor, as_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _DATATYPES = {"FP32": torch.float32, "FP64": torch.float64}
 
@@ -60,6 +60,7 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         self.outputs: list[str] = []
         self.rows = getattr(chain.model, "rows", None)
         self.open_axes = isinstance(chain.model, Program)
+        self.forward = self._tuple_of(len(names))
 
     @classmethod
     def of(cls, model: Any, preprocess: Any, names: list[str], *, single: bool) -> Served:
@@ -78,8 +79,17 @@ class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not there whe
         modules = [each for each in (getattr(model, "module", model), preprocess) if _is_module(each)]
         return cls(Chain(model, preprocess, torch.Tensor), modules, names, single=single)
 
-    def forward(self, *tensors: Any) -> tuple[Any, ...]:
-        return tuple(self._named(tensors).values())
+    def _tuple_of(self, count: int) -> Callable[..., tuple[Any, ...]]:
+        """What is traced. Older versions of PyTorch fail over `*tensors`, and over an output that is an input."""
+
+        def forward(*tensors: Any) -> tuple[Any, ...]:
+            outputs = self._named(tensors).values()
+            return tuple(each.clone() if any(each is given for given in tensors) else each for each in outputs)
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [inspect.Parameter(f"tensor_{number}", kind) for number in range(count)]
+        forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return forward
 
     def _named(self, tensors: Sequence[Any]) -> dict[str, Any]:
         return self._chain(tensors[0] if self._single else dict(zip(self.names, tensors, strict=True)))

@@ -58,7 +58,7 @@ def trace(served: Served, inputs: Mapping[str, Tensor]) -> Any:
         tensors = [torch.cat([tensor, tensor]) for tensor in tensors]
     with _silent():
         try:
-            program = torch.export.export(served, tuple(tensors), dynamic_shapes=(tuple(axes),), strict=False)
+            program = torch.export.export(served, tuple(tensors), dynamic_shapes=tuple(axes), strict=False)
         except ServableError:
             raise
         except Exception as error:
