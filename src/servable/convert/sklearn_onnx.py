@@ -107,9 +107,12 @@ def _convertible(model: Any) -> Any:
         if (other := _convertible(last)) is not last:
             model = copy(model)
             model.steps = [*before, (name, other)]
-    elif type(model).__name__ == "VotingClassifier" and model.flatten_transform:
+    elif type(model).__name__ in ("VotingClassifier", "VotingRegressor"):
         model = copy(model)
         model.flatten_transform = False  # which only `transform` asks for
+        if model.weights is not None:
+            pairs = zip(model.estimators, model.weights, strict=True)
+            model.weights = np.array([weight for (_, part), weight in pairs if part != "drop"], np.float64)
     return model
 
 
@@ -188,7 +191,8 @@ def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
     double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
     # Behind other steps the columns are no longer those of the examples.
     names = _category_names(examples) if is_boosting(model) else {}
-    with boosting_known(_parts(model), names), encoders_known(double=double):
+    nested = not is_boosting(_last(model))
+    with boosting_known(_parts(model), names, nested=nested), encoders_known(double=double):
         try:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
         except NameError:
