@@ -333,6 +333,15 @@ def test_wrong_preprocessing_is_refused_with_the_table(tmp_path, monkeypatch):
     assert list((tmp_path / "m").iterdir()) == []
 
 
+def test_the_framework_is_recorded(tmp_path):
+    version = save(lgb.LGBMRegressor(**LIGHT).fit(IRIS, SPECIES), tmp_path / "m", examples=IRIS[:8])
+    assert version.manifest.frameworks["lightgbm"] == lgb.__version__
+    booster = xgb.train({}, xgb.DMatrix(IRIS, SPECIES), 2)
+    version = save(booster, tmp_path / "m", examples=IRIS[:8])
+    assert xgb.__version__ in version.manifest.frameworks.values()
+    assert "lightgbm" not in version.manifest.frameworks
+
+
 def test_a_damaged_file_is_not_loaded(tmp_path):
     version = save(xgb.XGBClassifier(**XGB).fit(IRIS, SPECIES), tmp_path / "m", examples=IRIS[:8])
     path = version.path / "model.onnx"

@@ -39,6 +39,12 @@ def is_boosting(model: object) -> bool:
     return _family(model) is not None
 
 
+def boosting_packages(parts: Iterable[object]) -> set[str]:
+    """The packages of the models of boosted trees among these, by every name that they are installed under."""
+    names = {"xgboost": {"xgboost", "xgboost-cpu"}, "lightgbm": {"lightgbm"}}
+    return set().union(*(names.get(_family(part) or "", set()) for part in parts))
+
+
 def _family(model: object) -> str | None:
     if hasattr(model, "servable_booster"):
         return type(model.servable_booster).__module__.split(".")[0]
