@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# What LightGBM takes for zero: `kZeroThreshold` in include/LightGBM/meta.h.
+_ZERO = float(np.float32(1e-35))
 # Package and base class -> whose trees they are.
 _FAMILIES = {
     ("xgboost", "XGBModel"): "xgboost",
@@ -212,10 +214,16 @@ def _features(forest: Forest, nodes: Nodes, inputs: list[Any]) -> str:
         tables.append(_table(nodes, given, {k: v for k, v in encoded.items() if 0 <= k < width}, double))
         first += width
     table = nodes.concatenated(tables)
-    if np.isnan(forest.missing):
-        return table
-    missing = nodes.add("Equal", [table, nodes.number(forest.missing, double=double)])
-    return nodes.add("Where", [missing, nodes.number(np.nan, double=double), table])
+    gap = nodes.number(np.nan, double=double)
+    if not np.isnan(forest.missing):
+        missing = nodes.add("Equal", [table, nodes.number(forest.missing, double=double)])
+        table = nodes.add("Where", [missing, gap, table])
+    if forest.zero_is_missing:
+        limits = [[_ZERO if column in forest.zero_is_missing else -1.0 for column in range(first)]]
+        limit = nodes.constant(np.array(limits, np.float64 if double else np.float32))
+        missing = nodes.add("LessOrEqual", [nodes.add("Abs", [table]), limit])
+        table = nodes.add("Where", [missing, gap, table])
+    return table
 
 
 def _table(nodes: Nodes, given: Any, categories: dict[int, list[Any]], double: bool) -> str:
