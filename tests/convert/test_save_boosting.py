@@ -227,6 +227,14 @@ def test_boosters_give_predictions(tmp_path, booster, x, output):
         assert str(servable.signatures["serving_default"]).endswith(f"-> predictions: {output}")
 
 
+def test_a_fitted_transformer_goes_before_a_booster(tmp_path):
+    scaler = StandardScaler().fit(IRIS)
+    booster = xgb.train({}, xgb.DMatrix(scaler.transform(IRIS), SPECIES), 5)
+    with saved(booster, tmp_path, IRIS, preprocess=scaler, datatype="FP64") as servable:
+        expected = booster.predict(xgb.DMatrix(scaler.transform(IRIS)))
+        np.testing.assert_allclose(servable.predict(IRIS), expected, rtol=1e-5)
+
+
 def columns(last):
     """Raw people in: gaps are filled, numbers scaled, jobs encoded."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
