@@ -37,7 +37,8 @@ pytestmark = [
 ]
 LIGHT = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
 XGB = {"n_estimators": 10, "n_jobs": 1}
-ZEROS = np.where(np.abs(np.nan_to_num(DIABETES)) > 0.02, np.nan_to_num(DIABETES), 0.0)
+# LightGBM takes for zero what is smaller than 1e-35.
+ZEROS = np.select([np.abs(DIABETES) > 0.02, DIABETES > 0.01, DIABETES < 0.01], [DIABETES, 1e-36, 0.0], np.nan)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -226,6 +227,14 @@ def test_boosters_give_predictions(tmp_path, booster, x, output):
         assert str(servable.signatures["serving_default"]).endswith(f"-> predictions: {output}")
 
 
+def test_a_fitted_transformer_goes_before_a_booster(tmp_path):
+    scaler = StandardScaler().fit(IRIS)
+    booster = xgb.train({}, xgb.DMatrix(scaler.transform(IRIS), SPECIES), 5)
+    with saved(booster, tmp_path, IRIS, preprocess=scaler, datatype="FP64") as servable:
+        expected = booster.predict(xgb.DMatrix(scaler.transform(IRIS)))
+        np.testing.assert_allclose(servable.predict(IRIS), expected, rtol=1e-5)
+
+
 def columns(last):
     """Raw people in: gaps are filled, numbers scaled, jobs encoded."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
@@ -331,6 +340,15 @@ def test_wrong_preprocessing_is_refused_with_the_table(tmp_path, monkeypatch):
     with pytest.raises(GoldenMismatch, match=r"probabilities +FP32 +\d+ of"):
         save(model, tmp_path / "m", examples=PEOPLE)
     assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_the_framework_is_recorded(tmp_path):
+    version = save(lgb.LGBMRegressor(**LIGHT).fit(IRIS, SPECIES), tmp_path / "m", examples=IRIS[:8])
+    assert version.manifest.frameworks["lightgbm"] == lgb.__version__
+    booster = xgb.train({}, xgb.DMatrix(IRIS, SPECIES), 2)
+    version = save(booster, tmp_path / "m", examples=IRIS[:8])
+    assert xgb.__version__ in version.manifest.frameworks.values()
+    assert "lightgbm" not in version.manifest.frameworks
 
 
 def test_a_damaged_file_is_not_loaded(tmp_path):

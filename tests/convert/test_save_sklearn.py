@@ -3,14 +3,27 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris
-from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    StackingClassifier,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -75,6 +88,31 @@ def test_outputs_are_named_and_shaped_by_the_kind_of_estimator(tmp_path, model, 
     model.fit(IRIS, SPECIES)
     with saved(model, tmp_path, IRIS[::10]) as servable:
         assert str(servable.signatures["serving_default"]) == f"serving_default(inputs: FP32 [-1, 4]) -> {signature}"
+
+
+def votes(**arguments):
+    parts = [("a", LogisticRegression(max_iter=500)), ("gone", "drop"), ("b", GaussianNB())]
+    return VotingClassifier(parts, weights=[1, 5, 2], **arguments)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        votes(voting="soft"),
+        votes(voting="hard"),
+        VotingRegressor([("a", LinearRegression()), ("gone", "drop"), ("b", KNeighborsRegressor())], weights=[1, 5, 2]),
+        CalibratedClassifierCV(LinearSVC()),
+        CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=3), cv=2),
+        StackingClassifier([("a", GaussianNB()), ("b", HistGradientBoostingClassifier(max_iter=3))], cv=2),
+        GridSearchCV(make_pipeline(StandardScaler(), SVC()), {"svc__C": [1, 10]}, cv=2),
+        GaussianProcessRegressor(alpha=0.1),
+        KNeighborsRegressor(),
+        OneVsRestClassifier(LogisticRegression()),
+    ],
+    ids=lambda each: " ".join(str(each).split())[:50],
+)
+def test_ensembles_and_neighbours_answer_alike(tmp_path, model):
+    assert save(model.fit(IRIS, SPECIES), tmp_path / "m", examples=IRIS[::3], datatype="FP64").number == 1
 
 
 def test_labels_that_are_strings_stay_strings(tmp_path):

@@ -27,6 +27,10 @@ class BoosterEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
+    def fit(self, value: Any, target: Any = None) -> BoosterEstimator:  # noqa: ARG002
+        """Nothing: it is fitted. A pipeline takes only what has this method."""
+        return self
+
     def predict(self, value: Any) -> NDArray[Any]:
         """What the Booster's own `predict` gives for an array or a DataFrame."""
         booster = self.servable_booster

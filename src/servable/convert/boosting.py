@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# What LightGBM takes for zero: `kZeroThreshold` in include/LightGBM/meta.h.
+_ZERO = float(np.float32(1e-35))
 # Package and base class -> whose trees they are.
 _FAMILIES = {
     ("xgboost", "XGBModel"): "xgboost",
@@ -39,6 +41,12 @@ def is_boosting(model: object) -> bool:
     return _family(model) is not None
 
 
+def boosting_packages(parts: Iterable[object]) -> set[str]:
+    """The packages of the models of boosted trees among these, by every name that they are installed under."""
+    names = {"xgboost": {"xgboost", "xgboost-cpu"}, "lightgbm": {"lightgbm"}}
+    return set().union(*(names.get(_family(part) or "", set()) for part in parts))
+
+
 def _family(model: object) -> str | None:
     if hasattr(model, "servable_booster"):
         return type(model.servable_booster).__module__.split(".")[0]
@@ -47,7 +55,9 @@ def _family(model: object) -> str | None:
 
 
 @contextmanager
-def boosting_known(parts: Iterable[object], names: Mapping[int, Sequence[Any]]) -> Iterator[None]:
+def boosting_known(
+    parts: Iterable[object], names: Mapping[int, Sequence[Any]], *, nested: bool = False
+) -> Iterator[None]:
     """Has skl2onnx write boosted trees as they are written here, meanwhile.
 
     What a program registered for these types by itself, like the converters of onnxmltools, is there again afterwards.
@@ -55,6 +65,7 @@ def boosting_known(parts: Iterable[object], names: Mapping[int, Sequence[Any]]) 
     Args:
         parts: The estimators that a model consists of, at any depth.
         names: By position, the categories of those columns of the examples that are categories of pandas.
+        nested: Whether another model goes on with what the trees give, and wants it in the type of its own inputs.
     """
     kinds = {type(part) for part in parts if is_boosting(part)}
 
@@ -64,11 +75,14 @@ def boosting_known(parts: Iterable[object], names: Mapping[int, Sequence[Any]]) 
         link = "identity" if raw.get("raw_scores") else forest.link
         _write(replace(forest, link=link), Nodes(scope, container), operator)
 
+    def shape(operator: Any) -> None:
+        _shape(operator, double=_as_double(operator, nested=nested))
+
     with ExitStack() as stack:
         for kind in kinds:
             # Only where decision_function is another thing than the probabilities is it asked for.
             raw = hasattr(kind, "decision_function")
-            stack.enter_context(registered([kind], _parse, _shape, convert, raw_scores=raw))
+            stack.enter_context(registered([kind], _parse, shape, convert, raw_scores=raw))
         yield
 
 
@@ -102,16 +116,21 @@ def _parse(scope: Any, model: Any, inputs: list[Any], custom_parsers: object = N
     return list(operator.outputs)
 
 
-def _shape(operator: Any) -> None:
-    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+def _as_double(operator: Any, *, nested: bool) -> bool:
+    return nested and any(map(is_double, operator.inputs))
 
+
+def _shape(operator: Any, *, double: bool) -> None:
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+
+    number = DoubleTensorType if double else FloatTensorType
     model, rows = operator.raw_operator, operator.inputs[0].get_first_dimension()
     if not _is_classifier(model):
-        operator.outputs[0].type = FloatTensorType([rows, None])
+        operator.outputs[0].type = number([rows, None])
         return
     kind = StringTensorType if _classes(model).dtype.kind == "O" else Int64TensorType
     operator.outputs[0].type = kind([rows])
-    operator.outputs[1].type = FloatTensorType([rows, len(model.classes_)])
+    operator.outputs[1].type = number([rows, len(model.classes_)])
 
 
 def _classes(model: Any) -> NDArray[Any]:
@@ -141,7 +160,7 @@ def _write(forest: Forest, nodes: Nodes, operator: Any) -> None:
     if _is_classifier(model):
         _write_classes(forest, nodes, operator, sums)
     else:
-        nodes.add("Identity", [_linked(forest.link, nodes, sums)], output=operator.outputs[0].full_name)
+        _give(nodes, _linked(forest.link, nodes, sums), operator.outputs[0])
 
 
 def _write_classes(forest: Forest, nodes: Nodes, operator: Any, sums: str) -> None:
@@ -155,7 +174,12 @@ def _write_classes(forest: Forest, nodes: Nodes, operator: Any, sums: str) -> No
         chances = nodes.add("Concat", [nodes.add("Sub", [nodes.number(1.0), chances]), chances], axis=1)
     best = nodes.add("ArgMax", [chances], axis=1, keepdims=0)
     nodes.add("Gather", [nodes.constant(classes), best], output=operator.outputs[0].full_name)
-    nodes.add("Identity", [chances], output=operator.outputs[1].full_name)
+    _give(nodes, chances, operator.outputs[1])
+
+
+def _give(nodes: Nodes, numbers: str, output: Any) -> None:
+    """An operator's output, in the type that was declared for it."""
+    nodes.add("Identity", [nodes.to_float(numbers, double=is_double(output))], output=output.full_name)
 
 
 def _linked(link: str, nodes: Nodes, sums: str) -> str:  # noqa: PLR0911  # a table
@@ -190,10 +214,16 @@ def _features(forest: Forest, nodes: Nodes, inputs: list[Any]) -> str:
         tables.append(_table(nodes, given, {k: v for k, v in encoded.items() if 0 <= k < width}, double))
         first += width
     table = nodes.concatenated(tables)
-    if np.isnan(forest.missing):
-        return table
-    missing = nodes.add("Equal", [table, nodes.number(forest.missing, double=double)])
-    return nodes.add("Where", [missing, nodes.number(np.nan, double=double), table])
+    gap = nodes.number(np.nan, double=double)
+    if not np.isnan(forest.missing):
+        missing = nodes.add("Equal", [table, nodes.number(forest.missing, double=double)])
+        table = nodes.add("Where", [missing, gap, table])
+    if forest.zero_is_missing:
+        limits = [[_ZERO if column in forest.zero_is_missing else -1.0 for column in range(first)]]
+        limit = nodes.constant(np.array(limits, np.float64 if double else np.float32))
+        missing = nodes.add("LessOrEqual", [nodes.add("Abs", [table]), limit])
+        table = nodes.add("Where", [missing, gap, table])
+    return table
 
 
 def _table(nodes: Nodes, given: Any, categories: dict[int, list[Any]], double: bool) -> str:

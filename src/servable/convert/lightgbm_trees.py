@@ -49,7 +49,13 @@ def lightgbm_forest(booster: Any, category_columns: Collection[int] = ()) -> For
             f"LightGBM was trained on {len(names)} columns of the dtype category, and gets {len(category_columns)}",
             hint="give a DataFrame with the dtypes of training as examples, or encode the categories before the trees",
         )
-    return Forest(trees, (0.0,) * width, link, categories=dict(zip(category_columns, names, strict=True)))
+    return Forest(
+        trees,
+        (0.0,) * width,
+        link,
+        zero_is_missing=frozenset().union(*(_zero_is_missing(info["tree_structure"]) for info in dump["tree_info"])),
+        categories=dict(zip(category_columns, names, strict=True)),
+    )
 
 
 def _objective(told: str) -> tuple[str, float, bool]:
@@ -59,20 +65,34 @@ def _objective(told: str) -> tuple[str, float, bool]:
     return name, factor, "sqrt" in rest
 
 
-def _tree(root: dict[str, Any], target: int, scale: float) -> Tree:
-    order = [root]  # grows while it is walked through, so that deep trees need no deep stack
-    nodes: Tree = []
+def _zero_is_missing(root: dict[str, Any]) -> set[int]:
+    """The features of which LightGBM takes zeros for missing; it is the same in all of a feature's splits."""
+    splits = [node for node in _nodes(root) if "split_feature" in node]
+    return {node["split_feature"] for node in splits if node["missing_type"] == "Zero"}
+
+
+def _nodes(root: dict[str, Any]) -> list[dict[str, Any]]:
+    """All nodes, level by level: deep trees need no deep stack. Children lie in the order in which parents do."""
+    order = [root]  # grows while it is walked through
     for node in order:
-        if "split_feature" not in node:
-            if node.get("leaf_features"):
-                raise ConversionError(
-                    "LightGBM's linear trees have no equivalent in ONNX", hint="train with linear_tree=False"
-                )
-            nodes.append(Leaf({target: node["leaf_value"] * scale}))
+        if "split_feature" in node:
+            order += [node["left_child"], node["right_child"]]
+    return order
+
+
+def _tree(root: dict[str, Any], target: int, scale: float) -> Tree:
+    nodes: Tree = []
+    free = 1  # number of the next child
+    for node in _nodes(root):
+        if "split_feature" in node:
+            nodes.append(_split(node, free, free + 1))
+            free += 2
             continue
-        yes, no = len(order), len(order) + 1
-        order += [node["left_child"], node["right_child"]]
-        nodes.append(_split(node, yes, no))
+        if node.get("leaf_features"):
+            raise ConversionError(
+                "LightGBM's linear trees have no equivalent in ONNX", hint="train with linear_tree=False"
+            )
+        nodes.append(Leaf({target: node["leaf_value"] * scale}))
     return nodes
 
 
@@ -84,4 +104,4 @@ def _split(node: dict[str, Any], yes: int, no: int) -> Split:
     threshold = float(node["threshold"])
     # Without a type of missing values NaN is taken for 0.
     to_yes = threshold >= 0 if missing == "None" else bool(node["default_left"])
-    return Split(feature, yes, no, threshold=threshold, missing=to_yes, zero_is_missing=missing == "Zero")
+    return Split(feature, yes, no, threshold=threshold, missing=to_yes)

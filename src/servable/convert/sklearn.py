@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from servable.convert.boosting import boosting_packages
 from servable.convert.draft import Draft
 from servable.convert.gaps import holds_strings, without_gaps
 from servable.convert.onnx_file import FILE
-from servable.convert.sklearn_onnx import WRAP, first_line, title, write_graph
+from servable.convert.sklearn_onnx import WRAP, first_line, parts_of, title, write_graph
 from servable.errors import ConversionError, InvalidArgument
 from servable.model.formats import format_of
 from servable.model.golden import GoldenExample
@@ -79,7 +80,7 @@ def convert(conversion: Conversion) -> Draft:
     return Draft(
         format_of("onnx", FILE),
         [_record(model, part, datatypes_in, datatypes) for part in examples.split()],
-        frameworks=package_versions("scikit-learn", "skl2onnx", "onnx", "numpy"),
+        frameworks=package_versions("scikit-learn", "skl2onnx", "onnx", "numpy", *boosting_packages(parts_of(model))),
         hint=_hint(inputs),
     )
 

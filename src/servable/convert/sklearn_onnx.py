@@ -91,7 +91,7 @@ def _needs_double(model: Any, examples: Examples) -> bool:
     """
     if not getattr(model, "steps", None) or not is_boosting(_last(model)) or _all_single(examples):
         return False
-    return not any(type(part).__name__ in _ONLY_SINGLE for part in _parts(model))
+    return not any(type(part).__name__ in _ONLY_SINGLE for part in parts_of(model))
 
 
 def _all_single(examples: Examples) -> bool:
@@ -107,14 +107,17 @@ def _convertible(model: Any) -> Any:
         if (other := _convertible(last)) is not last:
             model = copy(model)
             model.steps = [*before, (name, other)]
-    elif type(model).__name__ == "VotingClassifier" and model.flatten_transform:
+    elif type(model).__name__ in ("VotingClassifier", "VotingRegressor"):
         model = copy(model)
         model.flatten_transform = False  # which only `transform` asks for
+        if model.weights is not None:
+            pairs = zip(model.estimators, model.weights, strict=True)
+            model.weights = np.array([weight for (_, part), weight in pairs if part != "drop"], np.float64)
     return model
 
 
 def _selects_columns(model: Any) -> bool:
-    return any(type(part).__name__ == "ColumnTransformer" for part in _parts(model))
+    return any(type(part).__name__ == "ColumnTransformer" for part in parts_of(model))
 
 
 def _takes_mixed(model: Any) -> bool:
@@ -134,7 +137,7 @@ def _last(model: Any) -> Any:
     return model
 
 
-def _parts(model: Any) -> list[Any]:
+def parts_of(model: Any) -> list[Any]:
     """A model and the estimators that it consists of, fitted or not, at any depth."""
     found: dict[int, Any] = {}
     waiting = [model]
@@ -182,13 +185,14 @@ def _run_skl2onnx(model: Any, inputs: dict[str, tuple[str, tuple[int, ...]]], ex
 def _call_skl2onnx(model: Any, types: list[Any], examples: Examples) -> Any:
     import skl2onnx
 
-    options = _options(_parts(model), examples)
+    options = _options(parts_of(model), examples)
     # Probabilities as one tensor, not as a list of maps. A NameError says that the estimator has no such option.
     with_tensor = options | {id(model): {"zipmap": False}}
     double = any(type(kind).__name__ == "DoubleTensorType" for _, kind in types)
     # Behind other steps the columns are no longer those of the examples.
     names = _category_names(examples) if is_boosting(model) else {}
-    with boosting_known(_parts(model), names), encoders_known(double=double):
+    nested = not is_boosting(_last(model))
+    with boosting_known(parts_of(model), names, nested=nested), encoders_known(double=double):
         try:
             return skl2onnx.convert_sklearn(model, initial_types=types, options=with_tensor, target_opset=_OPSETS)
         except NameError:

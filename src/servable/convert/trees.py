@@ -32,7 +32,6 @@ class Split:
         threshold: What it is compared with.
         categories: Instead of the two: yes where the feature is one of these numbers.
         missing: Whether NaN is a yes.
-        zero_is_missing: Whether 0 is answered as NaN is.
     """
 
     feature: int
@@ -42,7 +41,6 @@ class Split:
     threshold: float = 0.0
     categories: tuple[int, ...] | None = None
     missing: bool = False
-    zero_is_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class Forest:
         link: What is done to the sums, see `tree_outputs`: `identity`, `sigmoid`, `softmax`, `exp`, ...
         single: Whether numbers are cast to float32 before they are compared, as the framework does it.
         missing: A number that stands for a missing value, beside NaN.
+        zero_is_missing: The features whose zeros stand for missing values as well.
         categories: For columns that hold names or other values in place of numbers: what the numbers stand for.
     """
 
@@ -74,6 +73,7 @@ class Forest:
     link: str = "identity"
     single: bool = False
     missing: float = float("nan")
+    zero_is_missing: frozenset[int] = frozenset()
     categories: dict[int, list[Any]] = field(default_factory=dict)
 
     @property
@@ -161,15 +161,7 @@ def _rows(number: int, tree: Tree) -> Iterator[_Row]:
             yield from _of_categories(number, node, split, free)
             free += max(len(split.categories) - 1, 0)
             continue
-        compare = node
-        if split.zero_is_missing:
-            # Asked first; what is missing then meets the same child as in the comparison itself.
-            other = split.yes if split.missing else split.no
-            yield _Row(number, node, _EQUAL, split.feature, 0.0, other, free)
-            compare, free = free, free + 1
-        yield _Row(
-            number, compare, split.comparison, split.feature, split.threshold, split.yes, split.no, split.missing
-        )
+        yield _Row(number, node, split.comparison, split.feature, split.threshold, split.yes, split.no, split.missing)
 
 
 def _of_categories(number: int, node: int, split: Split, free: int) -> Iterator[_Row]:
