@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference/ that are made from the code: settings, errors, commands.
+"""Writes the pages of docs/reference/ that are made from the code: settings, errors, commands, tested versions.
 
 Usage: python docs/generate.py [--check]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,36 @@ A client raises the class whose status the server answered with, and keeps the s
 Python's own classes work too: `InvalidArgument` is a `ValueError`, `NotFound` a `LookupError`, `DeadlineExceeded` a
 `TimeoutError`.
 """
+
+VERSIONS_INTRO = """
+# Tested versions
+
+The versions of the frameworks and engines that the tests ran with when they last passed; the tests compare this page with
+what is installed. Others that [the extras](../start/install.md) allow should do as well; every version is proven when it is
+saved and when it is loaded.
+"""
+
+FRAMEWORKS = {
+    "TensorFlow": ("tensorflow", "served, saved"),
+    "Keras": ("keras", "saved"),
+    "Keras 2": ("tf-keras", "saved"),
+    "PyTorch": ("torch", "saved"),
+    "JAX": ("jax", "saved"),
+    "scikit-learn": ("scikit-learn", "saved"),
+    "XGBoost": ("xgboost-cpu", "saved"),
+    "LightGBM": ("lightgbm", "saved"),
+    "ONNX Runtime": ("onnxruntime", "served"),
+    "LiteRT": ("ai-edge-litert", "served"),
+    "TensorFlow Text": ("tensorflow-text", "served"),
+    "ONNX": ("onnx", "converts"),
+    "skl2onnx": ("skl2onnx", "converts"),
+    "ONNX Script": ("onnxscript", "converts"),
+    "obstore": ("obstore", "reads and writes buckets"),
+    "gRPC": ("grpcio", "client"),
+    "pandas": ("pandas", "inputs"),
+    "NumPy": ("numpy", "everywhere"),
+}
+"""Name -> the package that the tests install, and what it is for here."""
 
 COMMANDS_INTRO = """
 # Commands
@@ -124,10 +155,17 @@ def _command_part(path: str, command: click.Command, settings: Mapping[str, Any]
     return f"## {path}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
+def versions_page() -> str:
+    """The installed version of every framework."""
+    rows = (f"| {name} | {metadata.version(package)} | {use} |" for name, (package, use) in FRAMEWORKS.items())
+    return "\n".join([NOTE + VERSIONS_INTRO, "| framework | version | here |\n|---|---|---|", *rows, ""])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "commands.md": commands_page,
+    "versions.md": versions_page,
 }
 
 

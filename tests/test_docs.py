@@ -29,7 +29,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "errors.md", "commands.md"])
+@pytest.mark.parametrize("name", ["settings.md", "errors.md", "commands.md", "versions.md"])
 def test_a_page_made_from_the_code_is_current(generator: ModuleType, name: str) -> None:
     text = generator.PAGES[name]()
     assert text == (DOCS / "reference" / name).read_text(), "run: python docs/generate.py"
