@@ -63,9 +63,9 @@ Python's own classes work too: `InvalidArgument` is a `ValueError`, `NotFound` a
 VERSIONS_INTRO = """
 # Tested versions
 
-The versions of the frameworks and engines that the tests ran with when they last passed; the tests compare this page with
-what is installed. Others that [the extras](../start/install.md) allow should do as well; every version is proven when it is
-saved and when it is loaded.
+The versions of the frameworks and engines that the tests ran with when they last passed; the tests compare this page
+with what is installed. Others that [the extras](../start/install.md) allow should do as well: a version is proven when
+it is saved, and again when it is loaded.
 """
 
 FRAMEWORKS = {
