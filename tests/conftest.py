@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from servable.server import ModelServer
 
+# PyTorch imports it where it is installed, with an LLVM of its own; after that of TensorFlow, that ends the process.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # which makes the import fail
+
 PROTO = Path(__file__).parents[1] / "proto"
 
 

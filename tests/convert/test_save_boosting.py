@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn_saving import one_thread, saved  # noqa: F401  # a fixture
 from tabular_data import BENIGN, DIABETES, EARNS, IRIS, NAMES, PEOPLE, PROGRESS, RICH, SPECIES, TUMOURS, sent, strangers
-from threadpoolctl import threadpool_limits
 
 from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch, ServableError
@@ -39,17 +39,6 @@ LIGHT = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
 XGB = {"n_estimators": 10, "n_jobs": 1}
 # LightGBM takes for zero what is smaller than 1e-35.
 ZEROS = np.select([np.abs(DIABETES) > 0.02, DIABETES > 0.01, DIABETES < 0.01], [DIABETES, 1e-36, 0.0], np.nan)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Trees are small here, and threads that wait for each other are slow where tests share the machine."""
-    with threadpool_limits(1):
-        yield
-
-
-def saved(model, tmp_path, examples, **arguments):
-    return load(save(model, tmp_path / "m", examples=examples, **arguments).path)
 
 
 def forests():

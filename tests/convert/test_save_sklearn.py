@@ -28,11 +28,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from threadpoolctl import threadpool_limits
+from sklearn_saving import one_thread, saved  # noqa: F401  # a fixture
 
 from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch
-from servable.model.load import load
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 NAMES = load_iris().target_names[SPECIES]
@@ -40,17 +39,6 @@ PEOPLE = pd.DataFrame(
     {"age": [20, 30, np.nan, 50] * 10, "n rooms": [1, 2, 3, 4] * 10, "job": ["a", "b", "c", "a"] * 10}
 )
 BOUGHT = np.array([0, 1, 0, 1] * 10)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Trees are small here, and threads that wait for each other are slow where tests share the machine."""
-    with threadpool_limits(1):
-        yield
-
-
-def saved(model, tmp_path, examples, **arguments):
-    return load(save(model, tmp_path / "m", examples=examples, **arguments).path)
 
 
 def by_columns():

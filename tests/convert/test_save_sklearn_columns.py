@@ -15,26 +15,14 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn_saving import one_thread, saved  # noqa: F401  # a fixture
 from tabular_data import DIABETES, EARNS, IRIS, NAMES, PEOPLE, PROGRESS, RICH, SPECIES, TUMOURS, sent, strangers
-from threadpoolctl import threadpool_limits
 
 from servable.convert.save import save
 from servable.errors import ConversionError, GoldenMismatch
-from servable.model.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found unknown categories")
 HIST = {"max_iter": 10}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Trees are small here, and threads that wait for each other are slow where tests share the machine."""
-    with threadpool_limits(1):
-        yield
-
-
-def saved(model, tmp_path, examples, **arguments):
-    return load(save(model, tmp_path / "m", examples=examples, **arguments).path)
 
 
 def on_columns(encoder, names, last=None):
