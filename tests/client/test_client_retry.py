@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from servable.client.types import Deadline
 from servable.errors import Unavailable
 
 OK, BUSY = Reply(200, {}, bytearray()), Reply(503, {"retry-after": "2"}, bytearray())
-SEND = Send(Request("GET", "/"), Deadline(60.0), repeatable=True)
+# A deadline counts from here on, which is long before these tests run where there are others.
+SEND = Send(Request("GET", "/"), Deadline(math.inf), repeatable=True)
 
 
 def walk(retry: Retry, *outcomes: Reply | Failed, send: Send = SEND) -> tuple[list[Any], Any]:
@@ -54,6 +56,13 @@ def test_the_last_reply_is_given_back_as_it_is() -> None:
     taken, reply = walk(Retry(attempts=2, pause=0), BUSY, BUSY)
     assert reply is BUSY
     assert taken.count(SEND) == 2
+
+
+def test_a_pause_that_is_longer_than_what_is_left_is_not_taken() -> None:
+    send = Send(SEND.request, Deadline(1.0), repeatable=True)
+    taken, reply = walk(Retry(), BUSY, OK, send=send)
+    assert taken == [send]
+    assert reply is BUSY
 
 
 @pytest.mark.parametrize(

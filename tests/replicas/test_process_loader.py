@@ -23,10 +23,11 @@ import tiny_models
 from servable.engines.options import EngineOptions, TensorFlowOptions
 from servable.errors import EngineMissing, GoldenMismatch, InvalidArgument, NotFound, ServableError, Unavailable
 from servable.lifecycle import State
+from servable.model.manifest import Manifest, record_files, write_manifest
 from servable.replicas import ProcessLoader
 from servable.replicas.job import Job, describe_failure, failure_of
 from servers import eventually
-from version_folders import publish_onnx, publish_python, withdraw
+from version_folders import publish, publish_onnx, publish_python, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,18 @@ def test_errors_are_the_same_as_without_isolation(
     with pytest.raises(ServableError) as found, servable.Client(f"grpc://{isolated.addresses.grpc}") as client:
         client.predict("sum", {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)})
     assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_a_manifest_decides_which_of_several_files_is_the_model(
+    models: Path, start: Callable[..., ModelServer], isolation: str
+) -> None:
+    # Python code that has an ONNX file beside it, which would be a question without the manifest.
+    files = {"model.py": SLEEPER.replace("@ENTERED@", str(models / "entered")).encode(), "model.onnx": b"no model"}
+    version = publish(models / ".staged", 1, files)
+    write_manifest(version, Manifest("python", "model.py", (), record_files(version)))
+    version.parent.rename(models / "m")
+    assert ask(start(isolation=isolation), [0.0]) == [0.0]
 
 
 @pytest.mark.parametrize("isolation", ["none", "process"])

@@ -91,11 +91,9 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
     """
     manifest = read_manifest(path)
     options = options or EngineOptions()
+    form = version_format(path, manifest, options)
     if manifest:
-        form = format_of(manifest.format, manifest.file)
         verify_files(path, manifest)
-    else:
-        form = detect_format(path, prefer_tflite=options.litert.prefer)
     examples = read_examples(path) if options.warm_up_iterations else []
     servable = open_servable(path, form, manifest, options)
     try:
@@ -113,6 +111,19 @@ def load_version(path: Path, options: EngineOptions | None = None) -> Loaded:
         raise
     signatures = signatures_from_json(servable.signatures)
     return Loaded(servable, signatures, batch_safe, servable.footprint, form, manifest, len(examples), warm_up_seconds)
+
+
+def version_format(path: Path, manifest: Manifest | None, options: EngineOptions) -> Format:
+    """The format that a version's folder is loaded as: what its manifest says, or else what its files tell.
+
+    Raises:
+        NotFound: There is no such folder.
+        InvalidArgument: The manifest's format is not known, or there is no manifest and the folder holds no model, or
+            several.
+    """
+    if manifest:
+        return format_of(manifest.format, manifest.file)
+    return detect_format(path, prefer_tflite=options.litert.prefer)
 
 
 def open_servable(path: Path, form: Format, manifest: Manifest | None, options: EngineOptions) -> _native.Servable:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from servable import _native
-from servable.engines.load import Loaded, load_version
+from servable.engines.load import Loaded, load_version, version_format
 from servable.engines.native import typed_errors
 from servable.lifecycle import ModelRoute, ModelStatus, Routes, State, VersionStatus
-from servable.model.formats import detect_format
+from servable.model.manifest import read_manifest
 from servable.replicas.job import MAX_LINE, Job, describe_failure, describe_loaded
 from servable.replicas.priority import lower_process, raise_process, use_processors
 from servable.server.publish import describe
@@ -75,7 +75,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=job.log_level, handlers=[ReportHandler(reports)], force=True)
     logging.captureWarnings(capture=True)
     try:
-        if detect_format(job.path).engine == "python":
+        if version_format(job.path, read_manifest(job.path), job.options).engine == "python":
             # What it imports may count the processors, once and for all.
             use_processors(job.parent)
         loaded = load_version(job.path, job.options)
