@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
+from recorded_pages import Y, tf_metadata
 from servable import _native
 
 if TYPE_CHECKING:
@@ -234,3 +235,24 @@ def real_server() -> Iterator[RealServer]:
     server.apply(json.dumps({"ready": True, "reasons": [], "models": {"m": model}}), servables)
     yield RealServer(f"http://{addresses['rest']}", f"grpc://{addresses['grpc']}")
     server.stop(5.0)
+
+
+@pytest.fixture
+def ours(recorded: Any) -> Any:
+    """Our own server with a model `m` from x to y."""
+    one = ({"x": "DT_FLOAT"}, {"y": "DT_FLOAT"})
+    recorded.tell("/v2", recorded.json({"name": "servable", "version": "0.1.0", "extensions": []}))
+    recorded.tell("/v1/models/m/metadata", recorded.json(tf_metadata(serving_default=one, other=one)))
+    recorded.tell("/v2/models/m/infer", recorded.binary(y=Y))
+    return recorded
+
+
+@pytest.fixture
+def tfs(recorded: Any) -> Any:
+    """A TensorFlow Serving with a model `m` from x to y."""
+    error = recorded.raw(404, b"<html><body><h1>Not Found</h1></body></html>", {"Content-Type": "text/html"})
+    recorded.tell("/v2", error)
+    one = ({"x": "DT_FLOAT"}, {"y": "DT_FLOAT"})
+    recorded.tell("/v1/models/m/metadata", recorded.json(tf_metadata(serving_default=one)))
+    recorded.tell("/v1/models/m:predict", recorded.raw(200, b'{"outputs": [[0.25], [0.5], [Infinity]]}'))
+    return recorded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -13,79 +12,19 @@ import numpy as np
 import pytest
 import tritonclient.http
 
+from recorded_pages import X, Y, oip_metadata, tf_metadata
 from servable.client import Client, VersionStatus
 from servable.errors import (
-    AlreadyExists,
     DeadlineExceeded,
-    FailedPrecondition,
     Internal,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
-    ResourceExhausted,
-    ServableError,
-    StorageFull,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
 )
-
-X = np.arange(6, dtype=np.float32).reshape(3, 2)
-Y = np.array([[0.25], [0.5], [np.inf]], np.float32)
-
-
-def tf_metadata(version: int = 3, **signatures: tuple[dict[str, str], dict[str, str]]) -> dict[str, Any]:
-    """The metadata page of TensorFlow Serving; a signature is two dicts from names to dtypes."""
-
-    def infos(tensors: dict[str, str]) -> dict[str, Any]:
-        shape = {"dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}], "unknown_rank": False}
-        return {name: {"dtype": dtype, "tensor_shape": shape, "name": f"{name}:0"} for name, dtype in tensors.items()}
-
-    definitions = {
-        name: {"inputs": infos(inputs), "outputs": infos(outputs), "method_name": "tensorflow/serving/predict"}
-        for name, (inputs, outputs) in signatures.items()
-    }
-    return {
-        "model_spec": {"name": "m", "signature_name": "", "version": str(version)},
-        "metadata": {"signature_def": {"signature_def": definitions}},
-    }
-
-
-def oip_metadata(**inputs: str) -> dict[str, Any]:
-    return {
-        "name": "m",
-        "versions": ["1"],
-        "platform": "onnx",
-        "inputs": [{"name": name, "datatype": datatype, "shape": [-1, 2]} for name, datatype in inputs.items()],
-        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
-    }
 
 
 def infer_request(seen: Any) -> tuple[dict[str, Any], bytes]:
     length = int(seen.headers["inference-header-content-length"])
     return json.loads(seen.body[:length]), seen.body[length:]
-
-
-@pytest.fixture
-def ours(recorded: Any) -> Any:
-    """Our own server with a model `m` from x to y."""
-    one = ({"x": "DT_FLOAT"}, {"y": "DT_FLOAT"})
-    recorded.tell("/v2", recorded.json({"name": "servable", "version": "0.1.0", "extensions": []}))
-    recorded.tell("/v1/models/m/metadata", recorded.json(tf_metadata(serving_default=one, other=one)))
-    recorded.tell("/v2/models/m/infer", recorded.binary(y=Y))
-    return recorded
-
-
-@pytest.fixture
-def tfs(recorded: Any) -> Any:
-    """A TensorFlow Serving with a model `m` from x to y."""
-    error = recorded.raw(404, b"<html><body><h1>Not Found</h1></body></html>", {"Content-Type": "text/html"})
-    recorded.tell("/v2", error)
-    one = ({"x": "DT_FLOAT"}, {"y": "DT_FLOAT"})
-    recorded.tell("/v1/models/m/metadata", recorded.json(tf_metadata(serving_default=one)))
-    recorded.tell("/v1/models/m:predict", recorded.raw(200, b'{"outputs": [[0.25], [0.5], [Infinity]]}'))
-    return recorded
 
 
 class TestOurServer:
@@ -374,103 +313,6 @@ class TestTensorFlowServing:
     def test_a_status_page_out_of_form_is_an_internal_error(self, tfs: Any, body: bytes) -> None:
         tfs.tell("/v1/models/m", tfs.raw(200, body))
         with Client(tfs.url) as client, pytest.raises(Internal):
-            client.status("m")
-
-
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("status", "expected"),
-        [
-            (400, InvalidArgument),
-            (401, Unauthenticated),
-            (403, PermissionDenied),
-            (404, NotFound),
-            (409, AlreadyExists),
-            (413, TooLarge),
-            (429, ResourceExhausted),
-            (500, Internal),
-            (501, Unimplemented),
-            (503, Unavailable),
-            (504, DeadlineExceeded),
-            (507, StorageFull),
-            (302, ServableError),
-        ],
-    )
-    def test_a_status_becomes_a_typed_error_with_the_text_of_the_server(
-        self, ours: Any, status: int, expected: type[ServableError]
-    ) -> None:
-        ours.tell("/v2/models/m/infer", ours.json({"error": "the reason"}, status))
-        with Client(ours.url, retry=None) as client, pytest.raises(ServableError, match="the reason") as caught:
-            client.predict("m", X)
-        assert type(caught.value) is expected
-
-    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": null}', b"[" * 100_000, b"\xff"])
-    def test_a_body_without_a_text_leaves_the_status(self, ours: Any, body: bytes) -> None:
-        ours.tell("/v2/models/m/infer", ours.raw(500, body))
-        with Client(ours.url, retry=None) as client, pytest.raises(Internal, match="HTTP status 500"):
-            client.predict("m", X)
-
-    @pytest.mark.parametrize(("header", "seconds"), [("3", 3.0), ("soon", None), ("9" * 400, None)])
-    def test_unavailable_says_when_to_come_back(self, ours: Any, header: str, seconds: float | None) -> None:
-        ours.tell("/v2/models/m/infer", ours.json({"error": "busy"}, 503, **{"Retry-After": header}))
-        with Client(ours.url, retry=None) as client, pytest.raises(Unavailable) as caught:
-            client.predict("m", X)
-        assert caught.value.retry_after == seconds
-
-    def test_a_server_that_is_not_there_is_unavailable(self) -> None:
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-            with (
-                Client(url, retry=None) as client,
-                pytest.raises(Unavailable, match=r"Cannot reach http://127\.0\.0\.1"),
-            ):
-                client.predict("m", X)
-
-    def test_a_server_that_hangs_up_is_unavailable(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-
-            def hang_up() -> None:
-                connection, _ = listener.accept()
-                connection.recv(1)
-                connection.close()
-
-            thread = threading.Thread(target=hang_up)
-            thread.start()
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with Client(url, retry=None) as client, pytest.raises(Unavailable, match="broke"):
-                client.status("m")
-            thread.join()
-
-    def test_a_server_that_drips_is_given_up_at_the_deadline(self) -> None:
-        enough = threading.Event()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-
-            def drip() -> None:
-                connection, _ = listener.accept()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-                while not enough.wait(0.01):
-                    connection.sendall(b" ")
-                connection.close()
-
-            thread = threading.Thread(target=drip)
-            thread.start()
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with Client(url, retry=None) as client, pytest.raises(DeadlineExceeded, match=r"No answer within 0\.2 s"):
-                client.status("m", timeout=0.2)
-            enough.set()
-            thread.join()
-
-    def test_a_server_that_is_silent_is_given_up_at_the_deadline(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with Client(url, timeout=0.1) as client, pytest.raises(DeadlineExceeded):
-                client.status("m")
-
-    def test_a_closed_client_says_so(self, ours: Any) -> None:
-        client = Client(ours.url)
-        client.close()
-        with pytest.raises(FailedPrecondition, match="closed"):
             client.status("m")
 
 
