@@ -29,14 +29,16 @@ HEALTH = "/grpc.health.v1.Health/Check"
 def server(rpc_server: Any, stubs: Any) -> Any:
     """A server with a model that doubles x; `requests` are the messages it got."""
     rpc_server.requests = []
+    # Imported before a client waits for an answer: TensorFlow may come with them.
+    pages, predicts = stubs("get_model_metadata"), stubs("predict")
 
     def metadata(message: bytes, _: grpc.ServicerContext) -> bytes:
-        request = stubs("get_model_metadata").GetModelMetadataRequest.FromString(message)
+        request = pages.GetModelMetadataRequest.FromString(message)
         rpc_server.requests.append(request)
-        response = stubs("get_model_metadata").GetModelMetadataResponse()
+        response = pages.GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = 7
-        signatures = stubs("get_model_metadata").SignatureDefMap()
+        signatures = pages.SignatureDefMap()
         for name in ("serving_default", "other"):
             definition = signatures.signature_def[name]
             for tensors, alias in ((definition.inputs, "x"), (definition.outputs, "y")):
@@ -51,9 +53,9 @@ def server(rpc_server: Any, stubs: Any) -> Any:
         return bytes(response.SerializeToString())
 
     def predict(message: bytes, _: grpc.ServicerContext) -> bytes:
-        request = stubs("predict").PredictRequest.FromString(message)
+        request = predicts.PredictRequest.FromString(message)
         rpc_server.requests.append(request)
-        response = stubs("predict").PredictResponse()
+        response = predicts.PredictResponse()
         tensor = request.inputs["x"]
         doubled = 2 * np.frombuffer(tensor.tensor_content, np.float32)
         response.outputs["y"].dtype = 1
