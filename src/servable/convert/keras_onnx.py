@@ -64,7 +64,7 @@ def write_keras_onnx(model: Any, preprocess: Any, call: Call, file: Path) -> Non
     except Exception as error:
         raise ConversionError(
             f"Model '{model.name}' cannot be written as ONNX: {line_of(error)}", hint=_SAVED_MODEL
-        ) from (error)
+        ) from error
     written = onnx.load(file)
     _rename(written.graph, list(inputs), names)
     onnx.save(written, file)
