@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 REFERENCE, SUBJECT, TARGET = "#9aa5b1", "#1f77b4", "#c0392b"
 BAR = 0.38
-WIDTH, PANEL, FRAME, ROW = 10.0, 3.4, 1.1, 0.4
-"""Inches: of the picture, of a panel, and for a panel of horizontal bars its frame and each bar."""
+WIDTH, PANEL, FRAME, ROW, THIN = 10.0, 3.4, 1.1, 0.4, 0.2
+"""Inches: of the picture, of a panel, and for a panel of horizontal bars its frame and each bar, of few or of many."""
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
 """Behind words, so that lines do not run through them."""
 
@@ -27,8 +27,10 @@ def draw(result: Result, folder: Path) -> Path:
     import matplotlib.pyplot as plt
 
     units = dict.fromkeys(cell.unit for cell in result.cells)
+    panels = {unit: [cell for cell in result.cells if cell.unit == unit] for unit in units}
     judged = [check for check in result.checks if check.limit is not None and check.limit > 0]
-    heights = [PANEL] * len(units) + [FRAME + ROW * len(judged)] * bool(judged) + [PANEL] * len(result.charts)
+    heights = [_height(cells) for cells in panels.values()]
+    heights += [FRAME + ROW * len(judged)] * bool(judged) + [PANEL] * len(result.charts)
     figure, grid = plt.subplots(
         len(heights),
         1,
@@ -38,8 +40,8 @@ def draw(result: Result, folder: Path) -> Path:
         layout="constrained",
     )
     axes = iter(grid[:, 0])
-    for unit in units:
-        _cells(next(axes), unit, [cell for cell in result.cells if cell.unit == unit])
+    for unit, cells in panels.items():
+        (_many if _is_many(cells) else _cells)(next(axes), unit, cells)
     if judged:
         _checks(next(axes), judged)
     for chart in result.charts:
@@ -49,6 +51,57 @@ def draw(result: Result, folder: Path) -> Path:
     figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
     plt.close(figure)
     return path
+
+
+def _is_many(cells: list[Cell]) -> bool:
+    """Whether bars side by side would be too many to be told apart."""
+    return max(len(cell.series) for cell in cells) > 2
+
+
+def _height(cells: list[Cell]) -> float:
+    bars = sum(len(cell.series) for cell in cells)
+    return FRAME + THIN * (bars + len(cells)) if _is_many(cells) else PANEL
+
+
+def _many(axes: Axes, unit: str, cells: list[Cell]) -> None:
+    """One horizontal bar a series, a block for each cell. Logarithmic: a block may be a hundred times another."""
+    places: list[float] = []
+    names: list[str] = []
+    at = 0
+    for cell in cells:
+        axes.annotate(
+            cell.label,
+            (0, at),
+            (2, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            fontweight="bold",
+        )
+        at += 1
+        for index, series in enumerate(cell.series):
+            median, low, high = series.median, min(series.values), max(series.values)
+            axes.barh(
+                at,
+                median,
+                0.8,
+                xerr=[[median - low], [high - median]],
+                color=SUBJECT if index else REFERENCE,
+                ecolor="#444444",
+                capsize=2,
+            )
+            axes.annotate(f"{median:,.0f}", (high, at), (5, 0), textcoords="offset points", va="center", fontsize=7)
+            places.append(at)
+            names.append(series.name)
+            at += 1
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set_ylim(-0.8, at - 0.2)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.set_xlabel(unit)
+    _bare(axes)
 
 
 def _cells(axes: Axes, unit: str, cells: list[Cell]) -> None:
@@ -143,10 +196,14 @@ def _chart(axes: Axes, chart: Chart) -> None:
 
 
 def _finish(axes: Axes) -> None:
+    _bare(axes)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _bare(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _wrapped(text: str, width: int = 18) -> str:
